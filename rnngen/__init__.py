@@ -1,0 +1,70 @@
+"""rnngen: a layer spec becomes specialised C for recurrent networks, checked against torch.nn.
+
+    spec.load -> model.resolve -> plan.decide -> render.files -> build.library -> run.Network
+
+`load_spec`, `generate` and `compile` are the whole public surface; importing this loads neither
+torch nor jinja2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnngen.run import Network
+    from rnngen.spec import Spec
+
+__version__ = "0.1.0"
+__all__ = ["compile", "generate", "load_spec"]
+
+
+def load_spec(source: Spec | str | Path | Mapping[str, Any]) -> Spec:
+    """A spec from a file, YAML text (a str with a line end or `: ` in it) or a dict.
+
+    Raises SpecError, a ValueError, which lists every broken rule, one per line.
+    """
+    from rnngen import spec
+
+    return spec.load(source)
+
+
+def generate(
+    spec: Spec | str | Path | Mapping[str, Any],
+    weights: str | Path | Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """{file name: text} of the C. Needs no compiler; the same spec gives the same bytes.
+
+    With `weights`, a file or state_dict, two more files hold them as a constant.
+    Raises SpecError, WeightsError.
+    """
+    from rnngen import model, plan, render
+    from rnngen import weights as weights_
+
+    decided = plan.decide(model.resolve(load_spec(spec)))
+    files = render.files(decided)
+    if weights is not None:
+        packed = plan.pack(decided, weights_.load(weights, decided.model))
+        files |= render.baked(decided, packed)
+    return files
+
+
+def compile(
+    spec: Spec | str | Path | Mapping[str, Any] | Any,
+    weights: str | Path | Mapping[str, Any] | None = None,
+) -> Network:
+    """A network for this machine, ready to be called as torch.nn's are.
+
+    `spec` is anything that `load_spec` takes, or a torch.nn.LSTM, GRU or RNN, which brings its
+    weights along. `weights` is a .safetensors or .pt file or a state_dict; without, those that the
+    spec names. Raises SpecError, WeightsError, BuildError.
+    """
+    from rnngen import run, tensors
+
+    if tensors.is_recurrent(spec):
+        from rnngen.importers import torch
+
+        fields, state = torch.read(spec)
+        return run.network(load_spec(fields), state if weights is None else weights)
+    return run.network(load_spec(spec), weights)

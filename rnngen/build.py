@@ -1,0 +1,122 @@
+"""Plans -> an extension module, compiled and loaded. Alone in using cffi."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.machinery
+import importlib.util
+import json
+import platform
+import struct
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cffi
+
+from rnngen import cache, compiler, render
+from rnngen.compiler import Compiler
+from rnngen.errors import BuildError
+from rnngen.plan import Plan
+
+
+@dataclass(frozen=True)
+class Library:
+    """A loaded module: `lib` has the C functions of its networks, `ffi` makes their arguments."""
+
+    path: Path
+    code_bytes: int  # machine code of the networks; 0 if not known
+    lib: Any
+    ffi: Any
+
+
+def library(plans: Sequence[Plan]) -> Library:
+    """Compile networks into one module, or find it in the cache, and load it.
+
+    Raises BuildError.
+    """
+    name = render.module_name(plans)
+    target = plans[0].target
+    cc = compiler.find(target)
+    flags = (*target.flags, *target.native, *cc.flags)
+    parts = [name, *cc.command, *flags, cc.identity, cffi.__version__, _processor()]
+    found = cache.entry(
+        _digest(parts), name, lambda folder: _compile(folder, name, plans, cc, flags)
+    )
+    return load(name, found.path, found.code_bytes)
+
+
+def load(name: str, path: Path, code_bytes: int = 0) -> Library:
+    """Import an extension module from a path. Raises BuildError."""
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except ImportError as error:
+        raise BuildError(f"module: {path.name} cannot be loaded: {error}") from None
+    return Library(path, code_bytes, module.lib, module.ffi)
+
+
+def _compile(
+    folder: Path, name: str, plans: Sequence[Plan], cc: Compiler, flags: Sequence[str]
+) -> int:
+    """Write sources, compile and link them in `folder`; returns the bytes of machine code."""
+    for plan in plans:
+        for file, text in render.files(plan).items():
+            (folder / file).write_text(text)
+    _glue(folder / "glue.c", name, plans)
+    objects = [f"{plan.name}.o" for plan in plans]
+    include = sysconfig.get_path("include")
+    if not Path(include, "Python.h").is_file():
+        raise BuildError(f"compiler: Python.h; it is not in {include}. Install python3-dev")
+    cc.run(*flags, "-fPIC", "-c", *(f"{plan.name}.c" for plan in plans), folder=folder)
+    cc.run("-O1", "-fPIC", f"-I{include}", "-c", "glue.c", folder=folder)
+    link = (
+        ["-shared", "-Wl,-undefined,dynamic_lookup"]
+        if platform.system() == "Darwin"
+        else ["-shared"]
+    )
+    cc.run(*cc.flags, *link, "-o", f"{name}.abi3.so", "glue.o", *objects, folder=folder)
+    code = sum(_text_bytes(folder / file) for file in objects)
+    for left in folder.iterdir():
+        if left.suffix != ".so":
+            left.unlink()
+    return code
+
+
+def _glue(path: Path, name: str, plans: Sequence[Plan]) -> None:
+    """cffi's wrapper in C, which makes the functions of the headers an importable module."""
+    ffi = cffi.FFI()
+    ffi.cdef("\n".join(render.declarations(plan) for plan in plans))
+    includes = "\n".join(f'#include "{plan.name}.h"' for plan in plans)
+    ffi.set_source(name, includes, compiler_verbose=0)
+    ffi.emit_c_code(str(path))
+
+
+def _text_bytes(path: Path) -> int:
+    """Size of the executable sections of a 64-bit ELF object; 0 for other formats."""
+    data = path.read_bytes()
+    if data[:6] != b"\x7fELF\x02\x01":
+        return 0
+    (offset,) = struct.unpack_from("<Q", data, 0x28)
+    size, count = struct.unpack_from("<HH", data, 0x3A)
+    headers = (struct.unpack_from("<IIQQQQ", data, offset + n * size) for n in range(count))
+    return sum(length for _, _, flags, _, _, length in headers if flags & 4)  # SHF_EXECINSTR
+
+
+def _processor() -> str:
+    """What -march=native depends on: a cache may be shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    keys = ("model name", "flags", "Features", "CPU part")
+    return json.dumps(sorted({line for line in lines if line.startswith(keys)}))
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

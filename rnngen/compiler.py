@@ -1,0 +1,123 @@
+"""A C compiler: which one, and one call of it under a time limit. The only user of subprocess."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnngen.errors import BuildError
+from rnngen.targets import Target
+
+TIMEOUT = 300.0  # seconds; the largest net allowed compiles in a tenth of it
+_KEPT = 64 * 1024  # bytes of output; a compiler that babbles on is read and dropped
+_SHOWN = 20  # lines of it in a message
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A command that is there, with the user's own flags."""
+
+    command: tuple[str, ...]  # may carry a wrapper: ccache gcc
+    flags: tuple[str, ...]  # CFLAGS
+    identity: str  # changes when the program behind the command does
+
+    def run(self, *args: str, folder: Path) -> str:
+        """Call it in `folder`; returns what it printed, up to 64 KiB.
+
+        Raises BuildError with the command and its own words.
+        """
+        return run([*self.command, *args], folder)
+
+
+def find(target: Target) -> Compiler:
+    """The compiler that CC names, else the first of the target's on PATH.
+
+    Raises BuildError if there is none.
+    """
+    wish = os.environ.get("CC", "").strip()
+    candidates = [tuple(_split("CC", wish))] if wish else [(name,) for name in target.compilers]
+    flags = tuple(_split("CFLAGS", os.environ.get("CFLAGS", "")))
+    for command in candidates:
+        if path := shutil.which(command[0]):
+            stat = os.stat(path)
+            identity = f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}"
+            return Compiler((path, *command[1:]), flags, identity)
+    looked = f"CC={wish}" if wish else ", ".join(target.compilers)
+    raise BuildError(
+        f"compiler: a C compiler on PATH; found none ({looked}). Install gcc or clang, or name one "
+        "in CC. `rnngen generate` needs none."
+    )
+
+
+def _split(variable: str, text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise BuildError(
+            f"{variable}: words as a shell reads them; got {text!r} ({error})"
+        ) from None
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Run one command to its end, in a group of its own that dies with the time limit."""
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildError(f"compiler: {command[0]} cannot be started: {error.strerror}") from None
+    expired = threading.Event()
+
+    def stop() -> None:
+        expired.set()
+        _kill(process)
+
+    timer = threading.Timer(TIMEOUT, stop)
+    timer.start()
+    try:
+        output = _read(process)
+        code = process.wait()
+    except BaseException:  # Ctrl-C too leaves no compiler behind
+        _kill(process)
+        raise
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise BuildError(f"compiler: an answer within {TIMEOUT:g} s; stopped {shlex.join(command)}")
+    if code:
+        raise BuildError(f"compiler: exit code {code} from {shlex.join(command)}\n{_head(output)}")
+    return output.decode(errors="replace")
+
+
+def _read(process: subprocess.Popen[bytes]) -> bytes:
+    """The first part of the output; the rest is read so that the process can go on."""
+    assert process.stdout is not None
+    kept = b""
+    with process.stdout as pipe:
+        while chunk := os.read(pipe.fileno(), _KEPT):
+            kept += chunk[: _KEPT - len(kept)]
+    return kept
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _head(output: bytes) -> str:
+    lines = output.decode(errors="replace").splitlines()
+    more = [f"... and {len(lines) - _SHOWN} lines more"] if len(lines) > _SHOWN else []
+    return "\n".join([*(line[:300] for line in lines[:_SHOWN]), *more])

@@ -1,0 +1,81 @@
+"""What this machine can build: compiler, Python's headers, vector width, cache, torch."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rnngen import cache, compiler
+from rnngen.errors import BuildError
+from rnngen.targets import ISAS, TARGETS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True  # to build and run; otherwise only to validate or to go faster
+
+
+def examine() -> list[Finding]:
+    """Look at everything; nothing raises."""
+    looked: list[tuple[str, Callable[[], str], bool]] = [
+        ("python", lambda: f"{platform.python_version()} at {sys.executable}", True),
+        ("compiler", _compiler, True),
+        ("Python.h", _headers, True),
+        ("vectors", _vectors, False),
+        ("cache", lambda: str(cache.folder()), True),
+        ("torch", lambda: _version("torch"), False),
+    ]
+    return [_look(*entry) for entry in looked]
+
+
+def _look(name: str, look: Callable[[], str], needed: bool) -> Finding:
+    try:
+        return Finding(name, True, look(), needed)
+    except BuildError as error:
+        return Finding(name, False, str(error), needed)
+
+
+def _compiler() -> str:
+    cc = compiler.find(TARGETS["c"])
+    with tempfile.TemporaryDirectory() as folder:
+        lines = cc.run("--version", folder=Path(folder)).splitlines()
+    return f"{' '.join(cc.command)}: {lines[0] if lines else 'no version'}"
+
+
+def _headers() -> str:
+    path = Path(sysconfig.get_path("include"), "Python.h")
+    if not path.is_file():
+        raise BuildError(f"not at {path}; install python3-dev")
+    return str(path)
+
+
+def _vectors() -> str:
+    """The widest instruction set that the compiler targets on this machine."""
+    target = TARGETS["c"]
+    cc = compiler.find(target)
+    flags = (*target.flags, *target.native, *cc.flags)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "empty.c").touch()
+        macros = cc.run(*flags, "-dM", "-E", "empty.c", folder=Path(folder)).split()
+    for isa in ISAS:
+        if isa.macro in macros:
+            return f"{isa.vector_bytes * 8} bits ({isa.macro.strip('_')})"
+    raise BuildError("none that rnngen knows; plain C99 is used")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        raise BuildError("not installed; validate and bench need it") from None

@@ -1,0 +1,23 @@
+"""What rnngen refuses, and how it says so: every error is one clear message and an exit code."""
+
+
+class RnngenError(Exception):
+    """Base of all refusals. The message names the place, the rule and the value."""
+
+    exit_code = 2
+
+
+class SpecError(RnngenError, ValueError):
+    """The spec breaks rules; one line each, `place: CODE field: rule; got value`."""
+
+
+class WeightsError(RnngenError, RuntimeError):
+    """The weights are not those of the spec; all that is wrong in one message, in torch's words."""
+
+
+class BuildError(RnngenError, RuntimeError):
+    """The C could not be compiled, stored or loaded."""
+
+
+class MissingError(RnngenError, ImportError):
+    """A package that only this command needs is not installed."""

@@ -1,0 +1,136 @@
+"""What the commands do, as data: stages called in order, nothing printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnngen import conflicts, package, plan, render, run, spec, tensors, validate, weights
+from rnngen.errors import BuildError, MissingError
+from rnngen.model import resolve
+from rnngen.plan import Plan, decide
+from rnngen.resources import text
+from rnngen.run import Network
+from rnngen.spec import Spec
+from rnngen.validate import Report
+
+EXAMPLE = """\
+# yaml-language-server: $schema=rnngen.schema.json
+name: {name}
+cell: lstm              # lstm, gru or rnn
+input_size: 40          # I
+hidden_size: 64         # H
+
+# The defaults, torch.nn's:
+# num_layers: 1
+# bias: true
+# batch_first: false    # false: x is [T, B, I]; true: [B, T, I]
+# dropout: 0.0          # acts in training only, which rnngen does not do
+# bidirectional: false
+# proj_size: 0          # for cell lstm
+# nonlinearity: tanh    # for cell rnn: tanh or relu
+# dtype: float32        # or float64
+# target: c
+# weights: {name}.safetensors
+"""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A package on disk, and how far it is from torch."""
+
+    net: Network
+    files: list[Path]
+    report: Report | None  # None without torch
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes: machine code, packed weights, scratch for one step of one sequence."""
+        p = self.net.plan
+        return {
+            "code_bytes": self.net.library.code_bytes,
+            "weight_bytes": p.weights_size * p.dtype.bytes,
+            "workspace_bytes_per_step": self.net.workspace(2, 1) - self.net.workspace(1, 1),
+        }
+
+
+def init(path: Path) -> list[Path]:
+    """Write an example spec and the schema that its first line names. Overwrites no spec."""
+    name = path.stem if conflicts.NAME.fullmatch(path.stem) else "toy"
+    name = name if name not in conflicts.reserved_names() else "toy"
+    schema = path.with_name("rnngen.schema.json")
+    try:
+        with path.open("x") as file:
+            file.write(EXAMPLE.format(name=name))
+        schema.write_text(text("rnngen.schema.json"))
+    except FileExistsError:
+        raise BuildError(f"{path}: a new file; there is one already") from None
+    except OSError as error:
+        raise BuildError(f"{path}: a file that can be written; {error.strerror}") from None
+    return [path, schema]
+
+
+def generate(source: Path, out: Path | None, state: Path | None, bake: bool) -> list[Path]:
+    """Write the C of a spec and its manifest, with `bake` also the weights as a constant."""
+    decided = _plan(source)
+    files = render.files(decided) | render.manifest(decided)
+    if bake:
+        files |= render.baked(decided, _packed(decided, state))
+    return package.write(_folder(decided.model.spec, out), files)
+
+
+def make(source: Path, out: Path | None, state: Path | None) -> Built:
+    """Compile a spec, validate it where torch is installed, write the package."""
+    net = run.network(spec.load(source), state)
+    try:
+        report = _with_weights(net).validate()
+    except MissingError:
+        report = None
+    return Built(net, package.write(_folder(net.spec, out), package.texts(net), net), report)
+
+
+def check(source: Path, state: Path | None) -> Report:
+    """Validate a spec in both layouts."""
+    first = spec.load(source)
+    twin = spec.load(first.public() | {"batch_first": not first.batch_first})
+    net = _with_weights(run.network(first, state))
+    other = run.network(twin, net.state_dict())
+    return Report(net.validate().lines + other.validate().lines)
+
+
+def trial(source: Path, state: Path | None) -> Network:
+    """A network to try out: with torch's first weights where none are given."""
+    return _with_weights(run.network(spec.load(source), state))
+
+
+def _plan(source: Path) -> Plan:
+    return decide(resolve(spec.load(source)))
+
+
+def _packed(decided: Plan, state: Path | None) -> weights.Array:
+    path = state or decided.model.spec.weights_path
+    if path is None:
+        raise BuildError("bake: weights in the spec or with --weights; got none")
+    return plan.pack(decided, weights.load(path, decided.model))
+
+
+def _folder(s: Spec, out: Path | None) -> Path:
+    return (Path("generated") if out is None else out) / s.name
+
+
+def _with_weights(net: Network) -> Network:
+    """The network itself if it has weights, else another one with torch's, drawn with seed 0."""
+    if net.arrays():
+        return net
+    other = Network(net.plan, net.library)
+    other.load_state_dict(_drawn(net.spec))
+    return other
+
+
+def _drawn(s: Spec) -> Mapping[str, object]:
+    torch = tensors.torch("validating")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state: Mapping[str, object] = validate.blank(s).state_dict()
+    return state

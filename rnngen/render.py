@@ -1,0 +1,112 @@
+"""Plan -> {file name: text}: fill the templates. Nothing is decided here, only printed.
+
+The only module that imports jinja2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from rnngen.errors import WeightsError
+from rnngen.plan import Plan
+
+Array = npt.NDArray[Any]
+MAX_BAKED = 2**22  # numbers as C source; more take a compiler minutes and gigabytes
+
+_HERE = Path(__file__).parent
+# Inside the package once installed, beside it in a checkout.
+TEMPLATES = _HERE / "templates" if (_HERE / "templates").is_dir() else _HERE.parent / "templates"
+
+_env = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATES),
+    undefined=jinja2.StrictUndefined,  # a typo is an error, not an empty string
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def files(plan: Plan) -> dict[str, str]:
+    """File name -> text, for every template that the target lists."""
+    return {_named(source, plan): _fill(source, plan=plan) for source in plan.target.sources}
+
+
+def declarations(plan: Plan) -> str:
+    """The public declarations, the same text that the header shows."""
+    return _fill("shared/api", plan=plan)
+
+
+def module_name(plans: Sequence[Plan]) -> str:
+    """`_<network>_<digest of the C>`: other code is another module, even in one process."""
+    texts = [text for plan in plans for text in files(plan).values()]
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    return f"_{plans[0].name}_{digest[:16]}"
+
+
+def baked(plan: Plan, packed: Array) -> dict[str, str]:
+    """File name -> text: the packed weights as a C constant. Raises WeightsError if too many."""
+    if packed.size > MAX_BAKED:
+        size = f"at most {MAX_BAKED} numbers as C source; got {packed.size}"
+        raise WeightsError(f"{plan.name}_weights.c: {size}")
+    ends = np.cumsum([step.kernel.size for step in plan.steps])
+    parts = np.split(packed, ends[:-1])
+    lines = {s.field: _lines(plan, part) for s, part in zip(plan.steps, parts, strict=True)}
+    return {
+        _named(source, plan): _fill(source, plan=plan, weights=lines)
+        for source in ("c/model_weights.h", "c/model_weights.c")
+    }
+
+
+def package(plan: Plan) -> dict[str, str]:
+    """File name -> text: what makes a Python package of the C."""
+    sources = ("package/__init__.py", "package/setup.py", "package/pyproject.toml")
+    words = {"plan": plan, "module": module_name([plan]), "declarations": declarations(plan)}
+    return {Path(source).name: _fill(source, **words) for source in sources}
+
+
+def manifest(plan: Plan) -> dict[str, str]:
+    """manifest.json: what the generated code is, for programs."""
+    itemsize = plan.dtype.bytes
+    state = len(plan.steps) * sum(plan.state_sizes.values())
+    facts = {
+        "rnngen": plan.version,
+        "spec": plan.model.spec.public(),
+        "module": module_name([plan]),
+        "sha256": {k: hashlib.sha256(v.encode()).hexdigest() for k, v in files(plan).items()},
+        "sizes": {
+            "weights": plan.model.num_weights,
+            "packed_weights_bytes": plan.weights_size * itemsize,
+            "state_bytes": state * itemsize,
+            "workspace_bytes": plan.scratch * itemsize,
+            "workspace_bytes_per_step": len(plan.buffers) * plan.output * itemsize,
+        },
+    }
+    return {"manifest.json": json.dumps(facts, indent=2) + "\n"}
+
+
+def _lines(plan: Plan, numbers: Array) -> list[str]:
+    """Numbers as C, a row of units to a line."""
+    literal = plan.dtype.literal
+    rows = numbers.reshape(-1, min(plan.block, 8)).tolist()
+    return [" ".join(f"{literal(value)}," for value in row) for row in rows]
+
+
+def _named(source: str, plan: Plan) -> str:
+    return Path(source).name.replace("model", plan.name)
+
+
+def _fill(template: str, **words: Any) -> str:
+    text = _env.get_template(f"{template}.j2").render(words)
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    if not template.endswith(".py"):  # Python wants two blank lines in places
+        text = re.sub(r"\n{3,}", "\n\n", text)
+    return text.strip("\n") + "\n"

@@ -1,0 +1,203 @@
+"""A loaded library and weights -> Network, which is called as torch.nn.LSTM, GRU and RNN are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnngen import build, calls, tensors, validate, weights
+from rnngen.build import Library
+from rnngen.calls import Input
+from rnngen.model import Model, resolve
+from rnngen.plan import Plan, decide, pack
+from rnngen.spec import Spec
+
+Array = npt.NDArray[Any]
+Weights = str | Path | Mapping[str, Any]
+
+
+class Network:
+    """A compiled network: `output, h_n = net(input, h_0)`, for an LSTM `output, (h_n, c_n) = ...`.
+
+    Inference only. Threads may share one; loading weights replaces them for calls that begin later.
+    """
+
+    def __init__(self, plan: Plan, library: Library) -> None:
+        self.spec = plan.model.spec
+        self.plan = plan
+        self.library = library
+        self._params: dict[str, Array] = {}
+        self._packed: Array | None = None  # the C struct
+        self._tensors = False  # whether the weights came as torch tensors
+
+    def __repr__(self) -> str:
+        return f"<rnngen {self.spec.name}: {self.plan.model.summary}, {self.spec.dtype}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Native code does not travel; the receiver finds it in its cache or builds it."""
+        return network, (self.spec, self.state_dict() if self._params else None)
+
+    def load_state_dict(self, state: Weights) -> None:
+        """Take weights from a state_dict of tensors or arrays, or a .safetensors or .pt file.
+
+        Raises WeightsError, which lists all that is wrong; the old weights then stay.
+        """
+        self._take(*_read(state, self.plan.model))
+
+    def _take(self, params: dict[str, Array], as_tensors: bool) -> None:
+        packed = _aligned(pack(self.plan, params))
+        self._params, self._packed, self._tensors = params, packed, as_tensors
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights under torch's names, copied; tensors if they came as tensors, else arrays."""
+        return {k: tensors.in_kind(a.copy(), self._tensors) for k, a in self._params.items()}
+
+    def arrays(self) -> dict[str, Array]:
+        """The weights under torch's names as arrays, not copied; empty if there are none."""
+        return dict(self._params)
+
+    def __call__(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+        """Run whole sequences, as torch.nn does.
+
+        input [T, B, I], [B, T, I] if batch_first, [T, I] without batch, or a PackedSequence;
+        hx h_0 [L*D, B, P], for an LSTM (h_0, c_0 [L*D, B, H]), zero if None;
+        lengths [B], the steps of each sequence of a padded batch: output is zero beyond them.
+        Returns output [T, B, D*P] and the states after each sequence's last step, in kind.
+        Raises ValueError, RuntimeError or TypeError, in torch's words where torch has some.
+        """
+        if tensors.is_packed(input):
+            if lengths is not None:
+                raise ValueError("lengths: for padded input; got it with a PackedSequence")
+            return self._call_packed(input, hx)
+        given = calls.dense(self.spec, input, lengths)
+        unbatched = input.ndim == 2
+        kind = "unbatched 2-D" if unbatched else "batched 3-D"
+        state = calls.state(self.plan, hx, given.batch, input.ndim, kind)
+        shape = (*given.x.shape[:-1], self.plan.output)
+        output = (np.empty if lengths is None else np.zeros)(shape, self.spec.dtype)
+        self._forward(given, state, output)
+        is_tensor = tensors.is_tensor(input)
+        return tensors.in_kind(output, is_tensor), self._answer(state, is_tensor, unbatched)
+
+    def step(self, x: Any, state: Any = None) -> tuple[Any, Any]:
+        """One step: x [B, I] or [I], state as hx of a call or None -> y [B, P] or [P], new state.
+
+        The same numbers, bit for bit, as a call over whole sequences. Raises RuntimeError for a
+        bidirectional network, which has to see the end before it can begin.
+        """
+        if self.spec.bidirectional:
+            name = self.spec.name
+            raise RuntimeError(f"step: a network of one direction; {name} is bidirectional")
+        array = tensors.to_array(x, "input")
+        if array.ndim not in (1, 2):
+            raise ValueError(f"step: Expected input to be 1D or 2D, got {array.ndim}D instead")
+        calls.rows(self.spec, x, array)
+        unbatched = array.ndim == 1
+        rows = np.ascontiguousarray(np.atleast_2d(array))
+        kind = "unbatched 1-D" if unbatched else "batched 2-D"
+        memory = calls.state(self.plan, state, len(rows), array.ndim + 1, kind)
+        y = np.empty((*array.shape[:-1], self.plan.output), self.spec.dtype)
+        self._steps(rows, memory, y)
+        is_tensor = tensors.is_tensor(x)
+        return tensors.in_kind(y, is_tensor), self._answer(memory, is_tensor, unbatched)
+
+    def validate(self) -> validate.Report:
+        """Compare with torch.nn in float64 over a grid of calls. Raises MissingError if need be."""
+        return validate.report(self, self._params)
+
+    def workspace(self, steps: int, batch: int) -> int:
+        """Bytes of scratch that a call over T steps of B sequences takes."""
+        return int(getattr(self.library.lib, f"{self.spec.name}_workspace")(steps, batch))
+
+    def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
+        given, places = calls.packed(self.spec, sequence)
+        state = calls.state(self.plan, hx, given.batch, 3, "batched 3-D")
+        output = np.empty((given.steps * given.batch, self.plan.output), self.spec.dtype)
+        self._forward(given, state, output)
+        data = tensors.in_kind(output[places], True)
+        return sequence._replace(data=data), self._answer(state, True, False)
+
+    def _answer(self, memory: Array, tensor: bool, unbatched: bool) -> Any:
+        """The C states as torch gives them: h_n, or (h_n, c_n)."""
+        views = calls.state_views(self.plan, memory)
+        members = [v[:, 0] if unbatched else v for v in views]
+        answer = tuple(tensors.in_kind(np.ascontiguousarray(m), tensor) for m in members)
+        return answer if len(answer) == 2 else answer[0]
+
+    def _forward(self, given: Input, state: Array, output: Array) -> None:
+        weights = self._weights()
+        if not given.batch:
+            return
+        scratch = self.workspace(given.steps, given.batch)
+        self._check(
+            getattr(self.library.lib, f"{self.spec.name}_forward")(
+                self._pointer("_weights *", weights),
+                self._pointer("_state *", state),
+                self._pointer("", given.x),
+                self.library.ffi.NULL
+                if given.lengths is None
+                else self.library.ffi.from_buffer("size_t *", given.lengths),
+                self._pointer("", output),
+                given.steps,
+                given.batch,
+                self.library.ffi.from_buffer("char *", np.empty(scratch, np.uint8)),
+                scratch,
+            )
+        )
+
+    def _steps(self, x: Array, state: Array, y: Array) -> None:
+        """One step of each sequence; x [B, I], state [B, S], y [B, P]."""
+        w = self._pointer("_weights *", self._weights())
+        s, px, py = self._pointer("_state *", state), self._pointer("", x), self._pointer("", y)
+        step = getattr(self.library.lib, f"{self.spec.name}_step")
+        for b in range(len(x)):
+            self._check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
+
+    def _weights(self) -> Array:
+        if self._packed is None:
+            name = self.spec.name
+            raise RuntimeError(f"{name} has no weights yet: load_state_dict() or compile(weights=)")
+        return self._packed
+
+    def _pointer(self, suffix: str, array: Array) -> Any:
+        """A C pointer to the array: `<name><suffix>`, or `real *` without one."""
+        kind = f"{self.spec.name}{suffix}" if suffix else f"{self.plan.dtype.c} *"
+        return self.library.ffi.from_buffer(kind, array)
+
+    def _check(self, code: int) -> None:
+        """The arguments were checked before; this catches what was overlooked."""
+        if code:
+            raise RuntimeError(f"{self.spec.name}: the C answered with error {code}")
+
+
+def network(spec: Spec, state: Weights | None = None) -> Network:
+    """Spec -> a network compiled for this machine, with weights if given or named by the spec.
+
+    Raises BuildError, WeightsError.
+    """
+    plan = decide(resolve(spec))
+    source = spec.weights_path if state is None else state
+    loaded = None if source is None else _read(source, plan.model)  # before a compiler starts
+    net = Network(plan, build.library([plan]))
+    if loaded:
+        net._take(*loaded)
+    return net
+
+
+def _read(state: Weights, model: Model) -> tuple[dict[str, Array], bool]:
+    """Checked parameters, and whether they came as tensors."""
+    as_tensors = isinstance(state, Mapping) and any(map(tensors.is_tensor, state.values()))
+    return weights.load(state, model), as_tensors
+
+
+def _aligned(array: Array, boundary: int = 64) -> Array:
+    """The same numbers at an address that vector loads like."""
+    memory = np.empty(array.nbytes + boundary, np.uint8)
+    start = -memory.ctypes.data % boundary
+    out = memory[start : start + array.nbytes].view(array.dtype)
+    out[...] = array
+    return out

@@ -1,0 +1,144 @@
+"""A state_dict or a file of weights -> torch's parameters as arrays, all checked at once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnngen import tensors
+from rnngen.errors import WeightsError
+from rnngen.model import Model
+
+Array = npt.NDArray[Any]
+_FORMATS = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' own names
+_TORCH_SAFE = (2, 10)  # before, loading weights_only could run code: CVE-2026-24747
+
+
+def load(source: str | Path | Mapping[str, Any], model: Model) -> dict[str, Array]:
+    """Parameters under torch's names, in torch's order, in the model's dtype, copied.
+
+    `source` is a .safetensors or .pt file, or a state_dict of tensors or arrays. A narrower dtype
+    is widened; a wider one is refused. Raises WeightsError, which lists all that is wrong.
+    """
+    if isinstance(source, Mapping):
+        return _checked(source, model, "")
+    path = Path(source)
+    if not path.is_file():
+        raise WeightsError(f"{path}: a weights file; got {'a folder' if path.is_dir() else 'none'}")
+    readers = {".safetensors": _safetensors, ".pt": _torch_file, ".pth": _torch_file}
+    if path.suffix not in readers:
+        raise WeightsError(f"{path}: a .safetensors or .pt file; got '{path.suffix}'")
+    return _checked(readers[path.suffix](path), model, f"{path}: ")
+
+
+def save(params: Mapping[str, Array], path: Path) -> None:
+    """Write a safetensors file."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(a) for name, a in params.items()}, path)
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    _check_header(path)
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: a safetensors file; got {error}") from None
+
+
+def _check_header(path: Path) -> None:
+    """What the library lets through: a name given twice, and number formats NumPy lacks."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if twice := [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]:
+            raise WeightsError(f"{path}: each name once; got {', '.join(sorted(twice))} twice")
+        return dict(pairs)
+
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, 1_000_000)), object_pairs_hook=unique)
+            formats = {k: v["dtype"] for k, v in header.items() if k != "__metadata__"}
+        except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+            return  # the library says what is wrong
+    if foreign := {k: f for k, f in formats.items() if f not in _FORMATS}:
+        listed = ", ".join(f"{name} {format}" for name, format in sorted(foreign.items()))
+        raise WeightsError(f"{path}: tensors of {', '.join(_FORMATS)}; got {listed}")
+
+
+def _torch_file(path: Path) -> Mapping[str, Any]:
+    """A torch.save file, read without running what it holds; there is no other way in."""
+    torch = tensors.torch("reading a .pt file")
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < _TORCH_SAFE:
+        wanted = ".".join(map(str, _TORCH_SAFE))
+        raise WeightsError(f"{path}: torch {wanted} or later to read it; got {torch.__version__}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpicklers raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: a state_dict that torch.save wrote; got {reason}") from None
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path}: a state_dict; got {type(state).__name__}")
+    return state
+
+
+def _checked(state: Mapping[str, Any], model: Model, place: str) -> dict[str, Array]:
+    """The right names, shapes, dtypes and numbers, or one message with all that is wrong."""
+    wanted, wrong = model.params, []
+    missing = [name for name in wanted if name not in state]
+    unknown = [str(name) for name in state if name not in wanted]
+    if missing:
+        wrong.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
+    if unknown:
+        wrong.append(f"Unexpected key(s) in state_dict: {_quoted(unknown)}. ")
+    out: dict[str, Array] = {}
+    for name, shape in wanted.items():
+        if name in state:
+            array, complaint = _parameter(name, state[name], shape, model)
+            wrong += [complaint] if complaint else []
+            out[name] = array
+    if wrong:
+        title = f"{place}Error(s) in loading state_dict for {model.cell.torch}:"
+        raise WeightsError("\n\t".join([title, *wrong]))
+    return out
+
+
+def _parameter(
+    name: str, value: Any, shape: tuple[int, ...], model: Model
+) -> tuple[Array, str | None]:
+    """One parameter as an array of its own, and what is wrong with it."""
+    try:
+        array = tensors.to_array(value.detach() if tensors.is_tensor(value) else value, name)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return np.empty(0), str(error)
+    if array.shape != shape:
+        return array, (
+            f"size mismatch for {name}: copying a param with shape {_size(array.shape)} from "
+            f"checkpoint, the shape in current model is {_size(shape)}."
+        )
+    dtype = model.dtype.name
+    if array.dtype.kind != "f" or not np.can_cast(array.dtype, dtype, "safe"):
+        return array, f"dtype mismatch for {name}: {dtype} or narrower; got {array.dtype}."
+    array = array.astype(dtype)
+    if not np.isfinite(array).all():
+        at = tuple(int(n) for n in np.argwhere(~np.isfinite(array))[0])
+        return array, f"not finite: {name}{list(at)} is {array[at]}."
+    return array, None
+
+
+def _size(shape: Iterable[int]) -> str:
+    return f"torch.Size({list(shape)})"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

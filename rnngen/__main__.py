@@ -157,12 +157,14 @@ def main() -> None:
     """Run a command; every error is one message, a traceback only with --debug."""
     from rnngen.errors import RnngenError
 
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]  # wherever it stands
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         known = isinstance(error, RnngenError)
         hint = "" if known else f"{type(error).__name__}: "

@@ -74,7 +74,7 @@ def _compile(
     if not Path(include, "Python.h").is_file():
         raise BuildError(f"compiler: Python.h; it is not in {include}. Install python3-dev")
     cc.run(*flags, "-fPIC", "-c", *(f"{plan.name}.c" for plan in plans), folder=folder)
-    cc.run("-O1", "-fPIC", f"-I{include}", "-c", "glue.c", folder=folder)
+    cc.run("-O1", "-fPIC", f"-I{include}", *cc.flags, "-c", "glue.c", folder=folder)
     link = (
         ["-shared", "-Wl,-undefined,dynamic_lookup"]
         if platform.system() == "Darwin"

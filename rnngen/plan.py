@@ -34,6 +34,7 @@ Array = npt.NDArray[Any]
 class Product:
     """sums += matrix @ vector: a loop over `main` columns, then the rest written out."""
 
+    matrix: str  # torch's name
     vector: str  # C name of what it reads
     width: int  # columns
     sums: tuple[Sum, ...]
@@ -76,15 +77,15 @@ class Kernel:
     @property
     def products(self) -> tuple[Product, ...]:
         return tuple(
-            Product(v, n, tuple(s for s in self.cell.sums if v in s.reads))
-            for v, n in (("x", self.input), ("h", self.state))
+            Product(matrix, v, n, tuple(s for s in self.cell.sums if v in s.reads))
+            for matrix, v, n in (("W_ih", "x", self.input), ("W_hh", "h", self.state))
         )
 
     @property
     def projection(self) -> Product | None:
         """W_hr, which makes h of the cell's output m."""
         sums = (Sum("a", "a", "m"),)
-        return Product("m", self.hidden, sums) if self.state < self.hidden else None
+        return Product("W_hr", "m", self.hidden, sums) if self.state < self.hidden else None
 
     @property
     def bias_rows(self) -> int:
@@ -96,9 +97,13 @@ class Kernel:
         return self.bias_rows + sum(p.width * p.rows for p in self.products)
 
     @property
+    def blocks(self) -> int:
+        return _blocks(self.hidden, self.block)
+
+    @property
     def panel(self) -> int:
         """Numbers in the panel of gates."""
-        return _blocks(self.hidden, self.block) * self.rows * self.block
+        return self.blocks * self.rows * self.block
 
     @property
     def size(self) -> int:
@@ -173,6 +178,11 @@ class Plan:
     def scratch(self) -> int:
         """Numbers that a projected cell's output takes before W_hr makes h of it."""
         return self.kernels[0].hidden if self.kernels[0].projection else 0
+
+    @property
+    def stack(self) -> int:
+        """Bytes that a step keeps on the stack: a row between layers, a cell's output."""
+        return (bool(self.buffers) * self.output + self.scratch) * self.dtype.bytes
 
     @property
     def row(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -105,7 +106,8 @@ def measure(net: Any, own: Any, truth: Any, case: Case) -> Line:
     torch = tensors.torch("validating")
     x, hx = arguments(net.spec, case)
     wide = _to(x, torch.float64), _to(hx, torch.float64)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch on its own slow paths
         answers = [_flat(net(x, hx)), _flat(own(x, hx)), _flat(truth(*wide))]
     mine, theirs, right = (torch.cat([a.double().flatten() for a in flat]) for flat in answers)
     scale = float(right.abs().max())

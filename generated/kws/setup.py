@@ -1,0 +1,76 @@
+"""kws as a wheel: `pip install .` compiles its C for any machine of this kind."""
+
+from cffi import FFI
+from setuptools import setup
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+enum {
+    KWS_INPUT_SIZE = 40,
+    KWS_HIDDEN_SIZE = 64,
+    KWS_OUTPUT_SIZE = 64,
+    KWS_NUM_LAYERS = 2,
+    KWS_NUM_DIRECTIONS = 1
+};
+
+/* What every call returns. After an error nothing has been written. */
+enum {
+    KWS_OK = 0,
+    KWS_E_NULL = 1,      /* a pointer is NULL */
+    KWS_E_STEPS = 2,     /* T is 0 */
+    KWS_E_LENGTH = 3,    /* a length is 0 or above T */
+    KWS_E_WORKSPACE = 4  /* the workspace is smaller than kws_workspace says */
+};
+
+/* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
+typedef struct {
+    float l0[20224];
+    float l1[24832];
+} kws_weights;
+
+/* What one sequence carries from step to step; all zero to start. Indices as torch's h_n:
+ * layer, then the unit. */
+typedef struct {
+    float h[2][64];
+} kws_state;
+
+/* Bytes of scratch memory that a forward call over T steps of B sequences needs; SIZE_MAX if no
+ * memory could hold them. */
+size_t kws_workspace(size_t T, size_t B);
+
+/* B sequences of T steps: x [T][B][40] -> y [T][B][64].
+ * s [B] is read, and left as it is after each sequence's last step.
+ * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
+ * are neither read in x nor written in y.
+ * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
+int kws_forward(const kws_weights *w, kws_state *s, const float *x,
+                const size_t *lengths, float *y, size_t T, size_t B,
+                void *workspace, size_t workspace_bytes);
+
+/* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward. */
+int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
+"""
+)
+ffibuilder.set_source(
+    "kws._kws_cf6fc7d8af10d91b",
+    '#include "kws.h"',
+    sources=["kws.c"],
+    include_dirs=["."],
+    extra_compile_args=[
+        "-std=c99",
+        "-O3",
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fvisibility=hidden",
+    ],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    setup(
+        cffi_modules=["setup.py:ffibuilder"],
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )

@@ -1,0 +1,75 @@
+"""notebook_gru as a wheel: `pip install .` compiles its C for any machine of this kind."""
+
+from cffi import FFI
+from setuptools import setup
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+enum {
+    NOTEBOOK_GRU_INPUT_SIZE = 1,
+    NOTEBOOK_GRU_HIDDEN_SIZE = 2,
+    NOTEBOOK_GRU_OUTPUT_SIZE = 4,
+    NOTEBOOK_GRU_NUM_LAYERS = 2,
+    NOTEBOOK_GRU_NUM_DIRECTIONS = 2
+};
+
+/* What every call returns. After an error nothing has been written. */
+enum {
+    NOTEBOOK_GRU_OK = 0,
+    NOTEBOOK_GRU_E_NULL = 1,      /* a pointer is NULL */
+    NOTEBOOK_GRU_E_STEPS = 2,     /* T is 0 */
+    NOTEBOOK_GRU_E_LENGTH = 3,    /* a length is 0 or above T */
+    NOTEBOOK_GRU_E_WORKSPACE = 4  /* the workspace is smaller than notebook_gru_workspace says */
+};
+
+/* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
+typedef struct {
+    float l0[52];
+    float l0_reverse[52];
+    float l1[88];
+    float l1_reverse[88];
+} notebook_gru_weights;
+
+/* What one sequence carries from step to step; all zero to start. Indices as torch's h_n:
+ * layer * 2 + direction, then the unit. */
+typedef struct {
+    float h[4][2];
+} notebook_gru_state;
+
+/* Bytes of scratch memory that a forward call over T steps of B sequences needs; SIZE_MAX if no
+ * memory could hold them. */
+size_t notebook_gru_workspace(size_t T, size_t B);
+
+/* B sequences of T steps: x [T][B][1] -> y [T][B][4].
+ * s [B] is read, and left as it is after each sequence's last step.
+ * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
+ * are neither read in x nor written in y.
+ * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
+int notebook_gru_forward(const notebook_gru_weights *w, notebook_gru_state *s, const float *x,
+                         const size_t *lengths, float *y, size_t T, size_t B,
+                         void *workspace, size_t workspace_bytes);
+"""
+)
+ffibuilder.set_source(
+    "notebook_gru._notebook_gru_f8c403a7c726b432",
+    '#include "notebook_gru.h"',
+    sources=["notebook_gru.c"],
+    include_dirs=["."],
+    extra_compile_args=[
+        "-std=c99",
+        "-O3",
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fvisibility=hidden",
+    ],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    setup(
+        cffi_modules=["setup.py:ffibuilder"],
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )

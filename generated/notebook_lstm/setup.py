@@ -1,0 +1,76 @@
+"""notebook_lstm as a wheel: `pip install .` compiles its C for any machine of this kind."""
+
+from cffi import FFI
+from setuptools import setup
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+enum {
+    NOTEBOOK_LSTM_INPUT_SIZE = 1,
+    NOTEBOOK_LSTM_HIDDEN_SIZE = 2,
+    NOTEBOOK_LSTM_OUTPUT_SIZE = 4,
+    NOTEBOOK_LSTM_NUM_LAYERS = 2,
+    NOTEBOOK_LSTM_NUM_DIRECTIONS = 2
+};
+
+/* What every call returns. After an error nothing has been written. */
+enum {
+    NOTEBOOK_LSTM_OK = 0,
+    NOTEBOOK_LSTM_E_NULL = 1,      /* a pointer is NULL */
+    NOTEBOOK_LSTM_E_STEPS = 2,     /* T is 0 */
+    NOTEBOOK_LSTM_E_LENGTH = 3,    /* a length is 0 or above T */
+    NOTEBOOK_LSTM_E_WORKSPACE = 4  /* the workspace is smaller than notebook_lstm_workspace says */
+};
+
+/* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
+typedef struct {
+    float l0[64];
+    float l0_reverse[64];
+    float l1[112];
+    float l1_reverse[112];
+} notebook_lstm_weights;
+
+/* What one sequence carries from step to step; all zero to start. Indices as torch's h_n and c_n:
+ * layer * 2 + direction, then the unit. */
+typedef struct {
+    float h[4][2];
+    float c[4][2];
+} notebook_lstm_state;
+
+/* Bytes of scratch memory that a forward call over T steps of B sequences needs; SIZE_MAX if no
+ * memory could hold them. */
+size_t notebook_lstm_workspace(size_t T, size_t B);
+
+/* B sequences of T steps: x [T][B][1] -> y [T][B][4].
+ * s [B] is read, and left as it is after each sequence's last step.
+ * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
+ * are neither read in x nor written in y.
+ * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
+int notebook_lstm_forward(const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x,
+                          const size_t *lengths, float *y, size_t T, size_t B,
+                          void *workspace, size_t workspace_bytes);
+"""
+)
+ffibuilder.set_source(
+    "notebook_lstm._notebook_lstm_0dd8a2c4426cc5dd",
+    '#include "notebook_lstm.h"',
+    sources=["notebook_lstm.c"],
+    include_dirs=["."],
+    extra_compile_args=[
+        "-std=c99",
+        "-O3",
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fvisibility=hidden",
+    ],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    setup(
+        cffi_modules=["setup.py:ffibuilder"],
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )

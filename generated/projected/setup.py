@@ -1,0 +1,74 @@
+"""projected as a wheel: `pip install .` compiles its C for any machine of this kind."""
+
+from cffi import FFI
+from setuptools import setup
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+enum {
+    PROJECTED_INPUT_SIZE = 6,
+    PROJECTED_HIDDEN_SIZE = 12,
+    PROJECTED_OUTPUT_SIZE = 10,
+    PROJECTED_NUM_LAYERS = 1,
+    PROJECTED_NUM_DIRECTIONS = 2
+};
+
+/* What every call returns. After an error nothing has been written. */
+enum {
+    PROJECTED_OK = 0,
+    PROJECTED_E_NULL = 1,      /* a pointer is NULL */
+    PROJECTED_E_STEPS = 2,     /* T is 0 */
+    PROJECTED_E_LENGTH = 3,    /* a length is 0 or above T */
+    PROJECTED_E_WORKSPACE = 4  /* the workspace is smaller than projected_workspace says */
+};
+
+/* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
+typedef struct {
+    float l0[960];
+    float l0_reverse[960];
+} projected_weights;
+
+/* What one sequence carries from step to step; all zero to start. Indices as torch's h_n and c_n:
+ * layer * 2 + direction, then the unit. */
+typedef struct {
+    float h[2][5];
+    float c[2][12];
+} projected_state;
+
+/* Bytes of scratch memory that a forward call over T steps of B sequences needs; SIZE_MAX if no
+ * memory could hold them. */
+size_t projected_workspace(size_t T, size_t B);
+
+/* B sequences of T steps: x [B][T][6] -> y [B][T][10].
+ * s [B] is read, and left as it is after each sequence's last step.
+ * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
+ * are neither read in x nor written in y.
+ * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
+int projected_forward(const projected_weights *w, projected_state *s, const float *x,
+                      const size_t *lengths, float *y, size_t T, size_t B,
+                      void *workspace, size_t workspace_bytes);
+"""
+)
+ffibuilder.set_source(
+    "projected._projected_7d53e34daaf3431b",
+    '#include "projected.h"',
+    sources=["projected.c"],
+    include_dirs=["."],
+    extra_compile_args=[
+        "-std=c99",
+        "-O3",
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fvisibility=hidden",
+    ],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    setup(
+        cffi_modules=["setup.py:ffibuilder"],
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )

@@ -1,0 +1,75 @@
+"""tone as a wheel: `pip install .` compiles its C for any machine of this kind."""
+
+from cffi import FFI
+from setuptools import setup
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+enum {
+    TONE_INPUT_SIZE = 1,
+    TONE_HIDDEN_SIZE = 16,
+    TONE_OUTPUT_SIZE = 16,
+    TONE_NUM_LAYERS = 1,
+    TONE_NUM_DIRECTIONS = 1
+};
+
+/* What every call returns. After an error nothing has been written. */
+enum {
+    TONE_OK = 0,
+    TONE_E_NULL = 1,      /* a pointer is NULL */
+    TONE_E_STEPS = 2,     /* T is 0 */
+    TONE_E_LENGTH = 3,    /* a length is 0 or above T */
+    TONE_E_WORKSPACE = 4  /* the workspace is smaller than tone_workspace says */
+};
+
+/* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
+typedef struct {
+    float l0[288];
+} tone_weights;
+
+/* What one sequence carries from step to step; all zero to start. Indices as torch's h_n:
+ * layer, then the unit. */
+typedef struct {
+    float h[1][16];
+} tone_state;
+
+/* Bytes of scratch memory that a forward call over T steps of B sequences needs; SIZE_MAX if no
+ * memory could hold them. */
+size_t tone_workspace(size_t T, size_t B);
+
+/* B sequences of T steps: x [T][B][1] -> y [T][B][16].
+ * s [B] is read, and left as it is after each sequence's last step.
+ * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
+ * are neither read in x nor written in y.
+ * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
+int tone_forward(const tone_weights *w, tone_state *s, const float *x,
+                 const size_t *lengths, float *y, size_t T, size_t B,
+                 void *workspace, size_t workspace_bytes);
+
+/* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
+int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
+"""
+)
+ffibuilder.set_source(
+    "tone._tone_20643f381b5f6f4f",
+    '#include "tone.h"',
+    sources=["tone.c"],
+    include_dirs=["."],
+    extra_compile_args=[
+        "-std=c99",
+        "-O3",
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fvisibility=hidden",
+    ],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    setup(
+        cffi_modules=["setup.py:ffibuilder"],
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )

@@ -1,0 +1,48 @@
+"""Shared fixtures. What a test needs from the machine and may be absent is skipped here, by name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Compiled modules of a run serve the next one; the user's own cache stays as it is.
+os.environ["XDG_CACHE_HOME"] = str(ROOT / ".pytest_cache" / "xdg")
+os.environ.pop("CFLAGS", None)
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="rewrite generated/ and pass")
+
+
+@pytest.fixture
+def update_golden(request):
+    return request.config.getoption("--update-golden")
+
+
+@pytest.fixture(scope="session")
+def tool():
+    """tool("clang"): the path of a program, or a skip that names it."""
+
+    def find(name: str) -> str:
+        return shutil.which(name) or pytest.skip(f"no {name} here")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def cc(tool):
+    """The C compiler."""
+    return tool(os.environ.get("CC", "cc"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache of the test's own, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "rnngen"

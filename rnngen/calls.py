@@ -26,11 +26,11 @@ class Input(NamedTuple):
 
 def dense(spec: Spec, value: Any, lengths: Any) -> Input:
     """A tensor or array, 3-D or 2-D without batch. Raises ValueError, RuntimeError, TypeError."""
-    x = tensors.to_array(value, "input")
+    x = tensors.to_array(value, "input", spec.dtype)
     if x.ndim not in (2, 3):
         kind = spec.cell.upper()
         raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {x.ndim}D instead")
-    rows(spec, value, x)
+    check_width(spec, x)
     steps, batch = (x.shape[1], x.shape[0]) if spec.batch_first else x.shape[:2]
     if x.ndim == 2:
         steps, batch = x.shape[0], 1
@@ -46,9 +46,8 @@ def dense(spec: Spec, value: Any, lengths: Any) -> Input:
     )
 
 
-def rows(spec: Spec, value: Any, x: Array) -> None:
-    """Raises unless the last dimension and the dtype of `x`, made of `value`, are the network's."""
-    tensors.check_dtype(value, x, spec.dtype, "input")
+def check_width(spec: Spec, x: Array) -> None:
+    """Raises RuntimeError unless the last dimension of x is I."""
     if x.shape[-1] != spec.input_size:
         raise RuntimeError(
             "input.size(-1) must be equal to input_size. "
@@ -83,10 +82,10 @@ def packed(spec: Spec, value: Any) -> Packed:
 
     Sequences keep their original order, so states need no permutation.
     """
-    data = tensors.to_array(value.data, "input")
+    data = tensors.to_array(value.data, "input", spec.dtype)
     if data.ndim != 2:
         raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
-    rows(spec, value.data, data)
+    check_width(spec, data)
     sizes = value.batch_sizes.numpy()
     if not len(sizes) or sizes[-1] < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != len(data):
         raise RuntimeError("batch_sizes: positive, never rising, adding up to the rows of data")
@@ -122,19 +121,18 @@ def state(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> Array:
     if hx is None:
         return memory
     values = _members(plan, hx)
-    arrays = [tensors.to_array(value, "hx") for value in values]
+    arrays = [tensors.to_array(value, "hx", dtype) for value in values]
     if any(a.ndim != dims for a in arrays):
         names = "hx and cx" if len(arrays) == 2 else "hx"
         got = ", ".join(f"{a.ndim}-D" for a in arrays)
         tail = f"({got}) tensors" if len(arrays) == 2 else f"{got} tensor"
         raise RuntimeError(f"For {given} input, {names} should also be {dims}-D but got {tail}")
     views = state_views(plan, memory)
-    for n, (view, value, array) in enumerate(zip(views, values, arrays, strict=True)):
+    for n, (view, array) in enumerate(zip(views, arrays, strict=True)):
         whole = array[:, None] if dims == 2 else array
         if whole.shape != view.shape:
             name = f"hidden[{n}]" if len(arrays) == 2 else "hidden"
             raise RuntimeError(f"Expected {name} size {view.shape}, got {list(whole.shape)}")
-        tensors.check_dtype(value, array, dtype, "hx")
         view[...] = whole
     return memory
 

@@ -92,10 +92,10 @@ class Network:
         if self.spec.bidirectional:
             name = self.spec.name
             raise RuntimeError(f"step: a network of one direction; {name} is bidirectional")
-        array = tensors.to_array(x, "input")
+        array = tensors.to_array(x, "input", self.spec.dtype)
         if array.ndim not in (1, 2):
             raise ValueError(f"step: Expected input to be 1D or 2D, got {array.ndim}D instead")
-        calls.rows(self.spec, x, array)
+        calls.check_width(self.spec, array)
         unbatched = array.ndim == 1
         rows = np.ascontiguousarray(np.atleast_2d(array))
         kind = "unbatched 1-D" if unbatched else "batched 2-D"

@@ -46,52 +46,52 @@ def is_recurrent(value: Any) -> bool:
     return module is not None and isinstance(value, module.RNNBase)
 
 
-def to_array(value: Any, what: str) -> Array:
+def to_array(value: Any, what: str, dtype: str | None = None) -> Array:
     """A tensor or array as an array over the same memory; `what` it is, for messages.
 
     Raises TypeError for other kinds, RuntimeError for a tensor that is not dense on the CPU or
-    whose gradient is asked for.
+    whose gradient is asked for, ValueError, in torch's words, if it does not have `dtype`.
     """
     if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+        if dtype and value.dtype != dtype:
+            raise ValueError(_mismatch(what, value.dtype.str, dtype, f"astype('{dtype}')"))
         return value
     if not is_tensor(value):
-        kind = type(value).__name__
-        raise TypeError(f"{what}: a torch tensor or a NumPy array; got {kind}")
+        raise TypeError(f"{what}: a torch tensor or a NumPy array; got {type(value).__name__}")
+    wanted = f"torch.{dtype}"
+    if dtype and str(value.dtype) != wanted:
+        model = f", or convert model: model.to({value.dtype})"
+        raise ValueError(_mismatch(what, str(value.dtype), wanted, f"to({wanted}){model}"))
+    _check_tensor(value, what)
+    try:
+        return np.asarray(value.detach().numpy())
+    except TypeError:  # bfloat16 and others
+        raise ValueError(f"{what}: a dtype that NumPy has; got {value.dtype}") from None
+
+
+def _check_tensor(value: Any, what: str) -> None:
+    torch = sys.modules["torch"]
     if value.device.type != "cpu":
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found "
             f"{what} tensor at {value.device} and parameter tensor at cpu"
         )
-    if value.layout != sys.modules["torch"].strided:
+    if value.layout != torch.strided:
         raise RuntimeError(f"{what}: a dense tensor; got layout {value.layout}")
-    if value.requires_grad and sys.modules["torch"].is_grad_enabled():
+    if value.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(
             f"{what}: rnngen computes no gradients; detach() the tensor or call under "
             "torch.no_grad()"
         )
-    try:
-        return np.asarray(value.detach().resolve_conj().resolve_neg().numpy())
-    except TypeError:  # bfloat16 and others that NumPy does not have
-        raise ValueError(_mismatch(what, str(value.dtype), "float32 or torch.float64")) from None
+
+
+def _mismatch(what: str, got: str, wanted: str, cure: str) -> str:
+    return (
+        f"RNN {what} dtype ({got}) does not match weight dtype ({wanted}). "
+        f"Convert {what}: {what}.{cure}"
+    )
 
 
 def in_kind(array: Array, tensor: bool) -> Any:
     """The array itself, or a tensor over its memory."""
     return sys.modules["torch"].from_numpy(array) if tensor else array
-
-
-def check_dtype(value: Any, array: Array, dtype: str, what: str) -> None:
-    """Raises ValueError, in torch's words, unless `array`, made of `value`, has that dtype."""
-    if array.dtype == dtype:
-        return
-    if is_tensor(value):
-        raise ValueError(_mismatch(what, f"torch.{array.dtype}", f"torch.{dtype}"))
-    message = f"RNN {what} dtype ({array.dtype.str[0]}{array.dtype}) does not match weight dtype"
-    raise ValueError(f"{message} ({dtype}). Convert {what}: {what}.astype('{dtype}')")
-
-
-def _mismatch(what: str, got: str, wanted: str) -> str:
-    return (
-        f"RNN {what} dtype ({got}) does not match weight dtype ({wanted}). "
-        f"Convert {what}: {what}.to({wanted}), or convert model: model.to({got})"
-    )

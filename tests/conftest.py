@@ -1,4 +1,4 @@
-"""Shared fixtures. What a test needs from the machine and may be absent is skipped here, by name."""
+"""Shared fixtures. What a test needs and the machine may lack is skipped here, by name."""
 
 from __future__ import annotations
 

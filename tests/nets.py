@@ -102,7 +102,7 @@ CELLS = {
     "rnn_relu": {"cell": "rnn", "nonlinearity": "relu"},
 }
 
-# What a network can be. Sizes straddle the lanes: one, fewer, as many, one more, twice and one more.
+# What a network can be. Sizes straddle the lanes: one, fewer, as many, one more, twice and one.
 FACTORS = {
     "cell": tuple(CELLS),
     "num_layers": (1, 2, 3),
@@ -152,7 +152,7 @@ def all_pairs() -> set:
 
 
 def covering() -> list[dict]:
-    """A covering array: rows in which every possible pair of values meets. Greedy, the same each time."""
+    """Rows in which every possible pair of values meets: greedy, the same each time."""
     rng = np.random.default_rng(0)
     left, rows = all_pairs(), []
     while left:
@@ -170,3 +170,6 @@ def _row(rng, left) -> dict:
         row |= dict(sorted(left, key=str)[rng.integers(len(left))])
         if possible(row):
             return row
+
+
+ROWS = covering()

@@ -1,0 +1,165 @@
+/* Drives one generated network as an embedder would, in memory that ends where it should.
+ *
+ *     harness T B RAGGED < weights, states [B], x, lengths [B] (8 bytes each)  > y, states [B]
+ *
+ * Compiled with -DNET=name -DHEADER="name.h" -DREAL=float, -DSTEPS=1 for one direction. Exits with
+ * 1 and a message where step, threads or error codes are not what the header promises. */
+#include HEADER
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PASTE(a, b) a##b
+#define JOIN(a, b) PASTE(a, b)
+#define N(suffix) JOIN(NET, suffix)
+
+typedef N(_weights) weights;
+typedef N(_state) state;
+typedef REAL real;
+
+static void *take(size_t bytes)
+{
+    void *p = malloc(bytes ? bytes : 1);
+
+    if (!p || fread(p, 1, bytes, stdin) != bytes)
+        exit(2);
+    return p;
+}
+
+static void expect(int holds, const char *what)
+{
+    if (!holds) {
+        fprintf(stderr, "harness: %s\n", what);
+        exit(1);
+    }
+}
+
+typedef struct {
+    const weights *w;
+    const state *start;
+    const real *x;
+    const size_t *lengths;
+    size_t T, B, outputs;
+    state *s;
+    real *y;
+} job;
+
+static void *forward(void *argument)
+{
+    job *const j = argument;
+    const size_t needed = N(_workspace)(j->T, j->B);
+    void *scratch = needed ? malloc(needed) : NULL;
+
+    j->s = malloc(j->B * sizeof *j->s);
+    j->y = calloc(j->T * j->B * j->outputs, sizeof *j->y);
+    memcpy(j->s, j->start, j->B * sizeof *j->s);
+    expect(!N(_forward)(j->w, j->s, j->x, j->lengths, j->y, j->T, j->B, scratch, needed), "forward");
+    free(scratch);
+    return NULL;
+}
+
+/* Every error code, and that nothing is written with it. */
+static void errors(const job *j)
+{
+    const size_t needed = N(_workspace)(j->T, j->B);
+    void *scratch = malloc(needed + 1);
+    state *s = malloc(j->B * sizeof *s);
+    real *y = malloc(j->T * j->B * j->outputs * sizeof *y);
+    size_t *lengths = malloc(j->B * sizeof *lengths);
+    const real mark = 7;
+
+    memcpy(s, j->start, j->B * sizeof *s);
+    y[0] = mark;
+#define CALL(w, s, x, l, y, T, bytes) N(_forward)(w, s, x, l, y, T, j->B, scratch, bytes)
+    expect(CALL(NULL, s, j->x, NULL, y, j->T, needed) == 1, "NULL weights");
+    expect(CALL(j->w, NULL, j->x, NULL, y, j->T, needed) == 1, "NULL state");
+    expect(CALL(j->w, s, NULL, NULL, y, j->T, needed) == 1, "NULL x");
+    expect(CALL(j->w, s, j->x, NULL, NULL, j->T, needed) == 1, "NULL y");
+    expect(CALL(j->w, s, j->x, NULL, y, 0, needed) == 2, "no steps");
+    for (size_t b = 0; b < j->B; b++)
+        lengths[b] = j->T;
+    lengths[j->B - 1] = 0;
+    expect(CALL(j->w, s, j->x, lengths, y, j->T, needed) == 3, "a length of 0");
+    lengths[j->B - 1] = j->T + 1;
+    expect(CALL(j->w, s, j->x, lengths, y, j->T, needed) == 3, "a length above T");
+    if (needed) {
+        expect(CALL(j->w, s, j->x, NULL, y, j->T, needed - 1) == 4, "a small workspace");
+        expect(N(_forward)(j->w, s, j->x, NULL, y, j->T, j->B, NULL, needed) == 1, "no workspace");
+    }
+    expect(!N(_forward)(j->w, s, j->x, NULL, y, j->T, 0, scratch, needed), "no sequences");
+    expect(y[0] == mark && !memcmp(s, j->start, j->B * sizeof *s), "something was written");
+    if (N(_workspace)(1000, 2) > N(_workspace)(1, 1))
+        expect(N(_workspace)(SIZE_MAX / 2, 4) == SIZE_MAX, "an overflow");
+    free(lengths);
+    free(y);
+    free(s);
+    free(scratch);
+}
+
+#ifdef STEPS
+/* step after step against forward, bit for bit. Time-major x and y. */
+static void steps(const job *j, size_t inputs)
+{
+    real *y = malloc(j->outputs * sizeof *y);
+
+    for (size_t b = 0; b < j->B; b++) {
+        state s = j->start[b];
+        const size_t length = j->lengths ? j->lengths[b] : j->T;
+
+        for (size_t t = 0; t < length; t++) {
+            const size_t row = t * j->B + b;
+
+            expect(!N(_step)(j->w, &s, j->x + row * inputs, y), "step");
+            expect(!memcmp(y, j->y + row * j->outputs, j->outputs * sizeof *y), "a step's output");
+        }
+        expect(!memcmp(&s, j->s + b, sizeof s), "the state after the steps");
+    }
+    expect(N(_step)(NULL, j->s, j->x, y) == 1 && N(_step)(j->w, NULL, j->x, y) == 1, "NULL");
+    expect(N(_step)(j->w, j->s, NULL, y) == 1 && N(_step)(j->w, j->s, j->x, NULL) == 1, "NULL");
+    free(y);
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    enum { THREADS = 4 };
+    const size_t T = (size_t)atoi(argv[1]), B = (size_t)atoi(argv[2]);
+    const size_t inputs = INPUTS, outputs = OUTPUTS;
+    weights *w = take(sizeof *w);
+    state *start = take(B * sizeof *start);
+    real *x = take(T * B * inputs * sizeof *x);
+    uint64_t *given = argc > 3 && argv[3][0] == '1' ? take(B * sizeof *given) : NULL;
+    size_t *lengths = given ? malloc(B * sizeof *lengths) : NULL;
+    job jobs[THREADS];
+    pthread_t threads[THREADS];
+
+    for (size_t b = 0; given && b < B; b++)
+        lengths[b] = (size_t)given[b];
+    for (int i = 0; i < THREADS; i++) {
+        jobs[i] = (job){w, start, x, lengths, T, B, outputs, NULL, NULL};
+        expect(!pthread_create(threads + i, NULL, forward, jobs + i), "a thread");
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        expect(!memcmp(jobs[i].y, jobs[0].y, T * B * outputs * sizeof *x), "a thread's output");
+    }
+#ifdef STEPS
+    steps(jobs, inputs);
+#endif
+    errors(jobs);
+    fwrite(jobs[0].y, sizeof *x, T * B * outputs, stdout);
+    fwrite(jobs[0].s, sizeof *start, B, stdout);
+    for (int i = 0; i < THREADS; i++) {
+        free(jobs[i].y);
+        free(jobs[i].s);
+    }
+    free(lengths);
+    free(given);
+    free(x);
+    free(start);
+    free(w);
+    return 0;
+}

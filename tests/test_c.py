@@ -1,0 +1,212 @@
+"""The generated C as a product: warnings, symbols, sanitizers, other compilers and machines."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nets import CELLS, ROWS, data, flat, from_row, net, spec, state
+
+import rnngen
+from rnngen.calls import state as c_state
+from rnngen.calls import state_views
+from rnngen.plan import pack
+
+HARNESS = Path(__file__).parent / "c" / "harness.c"
+WARNINGS = [
+    *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"),
+    *("-Wstrict-prototypes", "-Wvla", "-Werror"),
+]
+# One of each cell, sizes with and without rests; together they print every line of the templates.
+CORPUS = [
+    spec(name="c0", num_layers=2, bidirectional=True, input_size=17, hidden_size=33),
+    spec(name="c1", proj_size=2, num_layers=3, batch_first=True),
+    spec(name="c2", cell="gru", input_size=40, hidden_size=64, num_layers=2),
+    spec(name="c3", cell="gru", bias=False, bidirectional=True, dtype="float64"),
+    spec(name="c4", cell="rnn", input_size=1, hidden_size=16),
+    spec(name="c5", cell="rnn", nonlinearity="relu", input_size=20, hidden_size=3, num_layers=2),
+    spec(name="c6", input_size=1, hidden_size=1, dtype="float64", proj_size=0),
+    spec(name="c7", proj_size=20, hidden_size=40, input_size=5, bidirectional=True),
+]
+UNIDIRECTIONAL = [s for s in CORPUS if not s.bidirectional]
+
+
+def run(*command, folder, **options):
+    """One command that has to succeed; its output otherwise."""
+    result = subprocess.run(
+        [str(word) for word in command], cwd=folder, capture_output=True, check=False, **options
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr).decode(errors="replace")[-4000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A folder with the C of the corpus and of the covering array."""
+    folder = tmp_path_factory.mktemp("sources")
+    for s in CORPUS + [from_row(f"r{n}", row) for n, row in enumerate(ROWS)]:
+        for name, text in rnngen.generate(s).items():
+            (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("flags", ["-O0", "-O2", "-O3 -march=native", "-O2 -mavx2 -mfma"])
+@pytest.mark.parametrize("standard", ["c99", "c11", "c17"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_warnings(tool, sources, tmp_path, compiler, standard, flags):
+    """Every warning is an error, over the corpus and the covering array."""
+    files = sorted(sources.glob("*.c"))
+    run(
+        tool(compiler), f"-std={standard}", *WARNINGS, *flags.split(), "-c", *files, folder=tmp_path
+    )
+
+
+@pytest.mark.parametrize("compiler", ["tcc", "aarch64-linux-gnu-gcc"])
+def test_other_compilers(tool, sources, tmp_path, compiler):
+    """Plain C99 for a small compiler, NEON for another machine."""
+    warnings = ["-Wall", "-Werror"] if compiler == "tcc" else WARNINGS
+    for file in sorted(sources.glob("c*.c")):
+        run(tool(compiler), "-std=c99", *warnings, "-c", file, "-o", "out.o", folder=tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 16])
+def test_forced_width_has_no_warnings(tool, sources, tmp_path, size):
+    """-DNAME_LANES=n, as the file offers: plain C99, and vectors of 16 bytes."""
+    for s in CORPUS:
+        lanes = max(1, size // np.dtype(s.dtype).itemsize)
+        define = f"-D{s.name.upper()}_LANES={lanes}"
+        run(
+            tool("gcc"),
+            "-std=c99",
+            *WARNINGS,
+            define,
+            "-c",
+            sources / f"{s.name}.c",
+            folder=tmp_path,
+        )
+
+
+def test_a_width_that_does_not_divide_the_block_is_refused(tool, sources, tmp_path):
+    command = [tool("gcc"), "-DC4_LANES=3", "-c", sources / "c4.c"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode
+    assert "C4_LANES: a divisor of 16" in result.stderr
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_cpp_reads_the_headers(tool, cc, sources, tmp_path, compiler):
+    """C++17 includes every header at once, without warnings, and links with the C."""
+    names = [s.name for s in UNIDIRECTIONAL]
+    includes = "\n".join(f'#include "{name}.h"' for name in names)
+    calls = "\n".join(
+        f"    if ({n}_step(nullptr, nullptr, nullptr, nullptr) != {n.upper()}_E_NULL) return 1;"
+        for n in names
+    )
+    (tmp_path / "main.cpp").write_text(f"{includes}\nint main()\n{{\n{calls}\n    return 0;\n}}\n")
+    run(cc, "-c", *(sources / f"{name}.c" for name in names), folder=tmp_path)
+    warnings = [w for w in WARNINGS if w != "-Wstrict-prototypes"]  # of C alone
+    objects = [f"{name}.o" for name in names]
+    command = [tool(compiler), "-std=c++17", *warnings, f"-I{sources}", "main.cpp", *objects]
+    run(*command, "-o", "main", folder=tmp_path)
+    run(tmp_path / "main", folder=tmp_path)
+
+
+@pytest.mark.parametrize("flags", ["-O0", "-Os", "-O3 -march=native"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_symbols(tool, sources, tmp_path, compiler, flags):
+    """Nothing is called but memcpy and its kin, nothing lives outside the caller's memory."""
+    for file in sorted(sources.glob("*.c")):
+        run(tool(compiler), "-std=c99", *flags.split(), "-c", file, "-o", "out.o", folder=tmp_path)
+        for line in run(tool("nm"), "out.o", folder=tmp_path).decode().splitlines():
+            kind, symbol = line.split()[-2:]
+            assert kind in "UTtrR", line
+            assert kind != "U" or symbol in {"memcpy", "memset", "memmove"}, line
+            assert kind != "T" or symbol.startswith(f"{file.stem}_"), line
+
+
+def test_stack_is_bounded(tool, sources, tmp_path):
+    """Every function's stack is known when it is compiled."""
+    for file in sorted(sources.glob("c*.c")):
+        run(tool("gcc"), "-O2", "-fstack-usage", "-c", file, "-o", "out.o", folder=tmp_path)
+        usage = next(tmp_path.glob("*.su"))
+        assert all(line.endswith("static") for line in usage.read_text().splitlines())
+        usage.unlink()
+
+
+def drive(s, folder, compiler, flags, ragged=False, runner=()):
+    """Compile the harness around a network, run it and compare with the same network in Python."""
+    network, steps, batch = net(s), 5, 3
+    x, h, c = data(s, steps, batch)
+    lengths = np.array([2, 5, 1], np.uint64) if ragged else None
+    for name, text in rnngen.generate(s).items():
+        (folder / name).write_text(text)
+    defines = [f"-DNET={s.name}", f'-DHEADER="{s.name}.h"', f"-DREAL={network.plan.dtype.c}"]
+    defines += [f"-DINPUTS={s.input_size}", f"-DOUTPUTS={s.output_size}"]
+    defines += [] if s.bidirectional or s.batch_first else ["-DSTEPS"]
+    files = [HARNESS, f"{s.name}.c"]
+    run(compiler, "-std=gnu99", "-O1", "-g", *flags, *defines, "-I.", *files, "-o", "harness",
+        "-pthread", folder=folder)  # fmt: skip
+    memory = c_state(network.plan, state(s, h, c), batch, 3, "")
+    given = [pack(network.plan, network.arrays()), memory, x, *([lengths] if ragged else [])]
+    words = [*runner, folder / "harness", steps, batch, int(ragged)]
+    out = run(*words, folder=folder, input=b"".join(a.tobytes() for a in given))
+    y = np.frombuffer(out, s.dtype, steps * batch * s.output_size)
+    output, *ends = flat(network(x, state(s, h, c), lengths=lengths))
+    tolerance = network.plan.dtype.tol
+    np.testing.assert_allclose(y.reshape(output.shape), output, atol=tolerance)
+    after = np.frombuffer(out, s.dtype, offset=y.nbytes).reshape(batch, -1)
+    for view, end in zip(state_views(network.plan, after), ends, strict=True):
+        np.testing.assert_allclose(view, end, atol=tolerance)
+
+
+SANITIZERS = {
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "thread": ["-fsanitize=thread"],
+}
+
+
+@pytest.mark.parametrize("lanes", ["scalar", "native"])
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("s", CORPUS, ids=lambda s: s.name)
+def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
+    """No read or write out of place, no undefined behaviour, no race; steps equal sequences."""
+    wide = {"scalar": [f"-D{s.name.upper()}_LANES=1"], "native": ["-march=native"]}[lanes]
+    drive(s, tmp_path, tool("gcc"), [*SANITIZERS[sanitizer], *wide], ragged=sanitizer == "address")
+
+
+@pytest.mark.parametrize("s", CORPUS[:3], ids=lambda s: s.name)
+def test_valgrind(tool, tmp_path, s):
+    """No uninitialised number decides anything, no byte is lost."""
+    checker = [tool("valgrind"), "-q", "--error-exitcode=9", "--leak-check=full"]
+    drive(s, tmp_path, tool("gcc"), [], ragged=True, runner=checker)
+
+
+@pytest.mark.parametrize("s", CORPUS, ids=lambda s: s.name)
+def test_clang(tool, tmp_path, s):
+    """clang gives the same answers, steps and sequences the same bits."""
+    drive(s, tmp_path, tool("clang"), ["-O3", "-march=native", "-ffp-contract=fast"])
+
+
+@pytest.mark.parametrize("s", CORPUS[::2], ids=lambda s: s.name)
+def test_neon(tool, tmp_path, s):
+    """The vectors of another machine, under an emulator."""
+    drive(s, tmp_path, tool("aarch64-linux-gnu-gcc"), ["-static"], True, [tool("qemu-aarch64")])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_baked_weights(tool, tmp_path, cell):
+    """Weights printed as C are the packed weights, bit for bit, and compile without warnings."""
+    s = spec(name="baked", **CELLS[cell])
+    network = net(s)
+    for name, text in rnngen.generate(s, network.arrays()).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "main.c").write_text(
+        '#include "baked_weights.h"\n#include <stdio.h>\n'
+        "int main(void) { return fwrite(&baked_baked, sizeof baked_baked, 1, stdout) != 1; }\n"
+    )
+    files = ["main.c", "baked.c", "baked_weights.c"]
+    run(tool("gcc"), "-std=c99", *WARNINGS, *files, "-o", "main", folder=tmp_path)
+    packed = pack(network.plan, network.arrays())
+    assert run(tmp_path / "main", folder=tmp_path) == packed.tobytes()

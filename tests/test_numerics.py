@@ -1,0 +1,142 @@
+"""Activations over the numbers themselves, and constants that survive being printed."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nets import spec
+
+import rnngen
+from rnngen.dtypes import DTYPES
+
+SWEEP = Path(__file__).parent / "c" / "sweep.c"
+FUSED = ["-march=native", "-ffp-contract=fast"]
+PLAIN = ["-ffp-contract=off"]
+# Bit patterns of float32 from 0 to 90 and from -0 to -90; the contract holds on [-20, 20].
+HALVES = {"positive": (0x00000000, 0x41A00000), "negative": (0x80000000, 0xC1A00000)}
+
+
+def sweep(cc, folder, dtype, lanes, flags, *args):
+    """Largest errors, leaks and special values of one build of the activations."""
+    s = spec(name="act", hidden_size=16, dtype=dtype)
+    for name, text in rnngen.generate(s).items():
+        (folder / name).write_text(text)
+    held, opened, wide = (9.1, 18, "double") if dtype == "float32" else (19.1, 37.5, "long double")
+    command = [cc, "-std=c99", "-O2", "-w", *flags, f"-DACT_LANES={lanes}", '-DSOURCE="act.c"']
+    command += [
+        f"-DHELD={held}",
+        f"-DOPEN={opened}",
+        f"-DWIDE={wide}",
+        "-I.",
+        str(SWEEP),
+        "-o",
+        "sweep",
+        "-lm",
+    ]
+    subprocess.run(command, cwd=folder, check=True)
+    run = [str(folder / "sweep"), *map(str, args)]
+    first, *rest = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    *errors, leaks = first.split()
+    return [float(e) for e in errors], int(leaks), [line.split() for line in rest if line]
+
+
+def check_float32(errors, leaks, special):
+    """The contract of float32, and what NaN and infinity give."""
+    tanh, sigmoid, tanh_relative, sigmoid_relative = errors
+    assert tanh <= 3.1e-7
+    assert sigmoid <= 1.1e-7
+    assert tanh_relative <= 1e-6  # small numbers keep their digits
+    assert sigmoid_relative <= 1e-6
+    assert leaks == 0
+    check_special(special)
+
+
+def check_special(special):
+    nan, plus, minus, huge, zero = special
+    assert "nan" in nan[1]
+    assert "nan" in nan[2]
+    assert plus[1:] == ["1", "1"]
+    assert minus[1:] == huge[1:] == ["-1", "0"]
+    assert zero[1:] == ["0", "0.5"]
+
+
+@pytest.mark.parametrize("flags", [FUSED, PLAIN], ids=["fused", "plain"])
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+@pytest.mark.parametrize("half", HALVES)
+def test_float32(cc, tmp_path, half, lanes, flags):
+    """Every 997th float32 in [-20, 20]."""
+    first, last = HALVES[half]
+    check_float32(*sweep(cc, tmp_path, "float32", lanes, flags, first, last, 997))
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_float32_tail(cc, tmp_path, lanes):
+    """A gate nearly shut keeps its relative error down to -80, and never leaves [0, 1]."""
+    args = (0xC1A00000, 0xC2B40000, 101)
+    errors, leaks, _ = sweep(cc, tmp_path, "float32", lanes, FUSED, *args)
+    assert errors[3] <= 1e-6
+    assert leaks == 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("flags", [FUSED, PLAIN], ids=["fused", "plain"])
+@pytest.mark.parametrize("half", HALVES)
+def test_every_float32(cc, tmp_path, half, flags):
+    """All of them; scalar and vector code have the same operations, the widest is fastest."""
+    first, last = HALVES[half]
+    check_float32(*sweep(cc, tmp_path, "float32", 16, flags, first, last, 1))
+
+
+@pytest.mark.parametrize("flags", [FUSED, PLAIN], ids=["fused", "plain"])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_float64(cc, tmp_path, lanes, flags):
+    """Two million numbers in [-40, 40], to 1e-15."""
+    errors, leaks, special = sweep(cc, tmp_path, "float64", lanes, flags, 2_000_003)
+    assert max(errors[:2]) <= 1e-15
+    assert max(errors[2:]) <= 1e-15
+    assert leaks == 0
+    check_special(special)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_literal_float64_round_trips(value):
+    assert float(DTYPES["float64"].literal(value)) == value
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_literal_float32_round_trips(value):
+    text = DTYPES["float32"].literal(value)
+    assert text.endswith("f")
+    assert np.float32(text[:-1]) == np.float32(value)
+    assert math.copysign(1, float(text[:-1])) == math.copysign(1, value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_literal_refuses_what_c_cannot_spell(value):
+    with pytest.raises(ValueError, match="literal: a finite number"):
+        DTYPES["float32"].literal(value)
+
+
+def test_literal_is_never_an_integer():
+    """1 would make 1 / 2 a zero in C."""
+    assert DTYPES["float64"].literal(1) == "1.0"
+    assert DTYPES["float32"].literal(1e9) == "1e+09f"
+
+
+def test_fast_math_is_refused(cc, tmp_path):
+    """The compiler would simplify (x + big) - big away; better no library than a wrong one."""
+    for name, text in rnngen.generate(spec(name="act")).items():
+        (tmp_path / name).write_text(text)
+    command = [cc, "-ffast-math", "-c", "act.c", "-o", os.devnull]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode
+    assert "compile without -ffast-math" in result.stderr

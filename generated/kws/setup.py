@@ -45,16 +45,17 @@ size_t kws_workspace(size_t T, size_t B);
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
-int kws_forward(const kws_weights *w, kws_state *s, const float *x,
-                const size_t *lengths, float *y, size_t T, size_t B,
-                void *workspace, size_t workspace_bytes);
+int kws_forward(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 
-/* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward. */
+/* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward.
+ * Rows between layers, 256 bytes, lie on the stack. */
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_cf6fc7d8af10d91b",
+    "kws._kws_2c52569e9557ad8e",
     '#include "kws.h"',
     sources=["kws.c"],
     include_dirs=["."],

@@ -138,7 +138,7 @@ static inline vec expm1_part(vec a, vec *scale)
     return q * (r * r) + r;
 }
 
-/* 1 / (1 + e^-x). Exactly 1 for large x, exactly 0 below -89: a gate can be held. NaN stays NaN. */
+/* 1 / (1 + e^-x). Exactly 1 for large x, exactly 0 below -89: gates can be held. NaN stays. */
 static inline vec vsigmoid(vec x)
 {
     vec scale;
@@ -147,7 +147,7 @@ static inline vec vsigmoid(vec x)
     return 1 / (1 + scale * (1 + p));
 }
 
-/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1; NaN stays NaN. */
+/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1. NaN stays. */
 static inline vec vtanh(vec x)
 {
     vec scale;
@@ -312,9 +312,9 @@ size_t notebook_gru_workspace(size_t T, size_t B)
     return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
 }
 
-int notebook_gru_forward(const notebook_gru_weights *w, notebook_gru_state *s, const float *x,
-                         const size_t *lengths, float *y, size_t T, size_t B,
-                         void *workspace, size_t workspace_bytes)
+int notebook_gru_forward(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = notebook_gru_workspace(T, B);
 

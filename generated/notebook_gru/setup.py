@@ -47,13 +47,13 @@ size_t notebook_gru_workspace(size_t T, size_t B);
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
-int notebook_gru_forward(const notebook_gru_weights *w, notebook_gru_state *s, const float *x,
-                         const size_t *lengths, float *y, size_t T, size_t B,
-                         void *workspace, size_t workspace_bytes);
+int notebook_gru_forward(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_f8c403a7c726b432",
+    "notebook_gru._notebook_gru_4ab6f26440e4515f",
     '#include "notebook_gru.h"',
     sources=["notebook_gru.c"],
     include_dirs=["."],

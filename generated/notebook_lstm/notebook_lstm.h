@@ -66,9 +66,9 @@ size_t notebook_lstm_workspace(size_t T, size_t B);
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
-int notebook_lstm_forward(const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x,
-                          const size_t *lengths, float *y, size_t T, size_t B,
-                          void *workspace, size_t workspace_bytes);
+int notebook_lstm_forward(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 
 #ifdef __cplusplus
 }

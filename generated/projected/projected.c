@@ -143,7 +143,7 @@ static inline vec expm1_part(vec a, vec *scale)
     return q * (r * r) + r;
 }
 
-/* 1 / (1 + e^-x). Exactly 1 for large x, exactly 0 below -89: a gate can be held. NaN stays NaN. */
+/* 1 / (1 + e^-x). Exactly 1 for large x, exactly 0 below -89: gates can be held. NaN stays. */
 static inline vec vsigmoid(vec x)
 {
     vec scale;
@@ -152,7 +152,7 @@ static inline vec vsigmoid(vec x)
     return 1 / (1 + scale * (1 + p));
 }
 
-/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1; NaN stays NaN. */
+/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1. NaN stays. */
 static inline vec vtanh(vec x)
 {
     vec scale;
@@ -285,9 +285,9 @@ size_t projected_workspace(size_t T, size_t B)
     return 12 * sizeof(real);
 }
 
-int projected_forward(const projected_weights *w, projected_state *s, const float *x,
-                      const size_t *lengths, float *y, size_t T, size_t B,
-                      void *workspace, size_t workspace_bytes)
+int projected_forward(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = projected_workspace(T, B);
 

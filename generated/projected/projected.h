@@ -64,9 +64,9 @@ size_t projected_workspace(size_t T, size_t B);
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
-int projected_forward(const projected_weights *w, projected_state *s, const float *x,
-                      const size_t *lengths, float *y, size_t T, size_t B,
-                      void *workspace, size_t workspace_bytes);
+int projected_forward(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 
 #ifdef __cplusplus
 }

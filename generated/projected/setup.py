@@ -46,13 +46,13 @@ size_t projected_workspace(size_t T, size_t B);
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
-int projected_forward(const projected_weights *w, projected_state *s, const float *x,
-                      const size_t *lengths, float *y, size_t T, size_t B,
-                      void *workspace, size_t workspace_bytes);
+int projected_forward(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_7d53e34daaf3431b",
+    "projected._projected_6f64ace0b033e039",
     '#include "projected.h"',
     sources=["projected.c"],
     include_dirs=["."],

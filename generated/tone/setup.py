@@ -44,16 +44,16 @@ size_t tone_workspace(size_t T, size_t B);
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
-int tone_forward(const tone_weights *w, tone_state *s, const float *x,
-                 const size_t *lengths, float *y, size_t T, size_t B,
-                 void *workspace, size_t workspace_bytes);
+int tone_forward(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 
 /* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_20643f381b5f6f4f",
+    "tone._tone_fee0a7270085a781",
     '#include "tone.h"',
     sources=["tone.c"],
     include_dirs=["."],

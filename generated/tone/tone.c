@@ -132,7 +132,7 @@ static inline vec expm1_part(vec a, vec *scale)
     return q * (r * r) + r;
 }
 
-/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1; NaN stays NaN. */
+/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1. NaN stays. */
 static inline vec vtanh(vec x)
 {
     vec scale;
@@ -224,9 +224,9 @@ size_t tone_workspace(size_t T, size_t B)
     return 0;
 }
 
-int tone_forward(const tone_weights *w, tone_state *s, const float *x,
-                 const size_t *lengths, float *y, size_t T, size_t B,
-                 void *workspace, size_t workspace_bytes)
+int tone_forward(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = tone_workspace(T, B);
 

@@ -20,8 +20,9 @@ class Exp:
     bits: str  # unsigned C type as wide as the number
     mantissa: int
     one: str  # bits of 1.0
-    sigmoid: tuple[float, float]  # below: exactly 0, 2^n being infinite; above: exactly 1
-    tanh: float  # beyond: exactly -1 and 1
+    sign: str  # the sign's bit
+    zero: float  # from here down the bits of 2^n are zero, so that e^a is exactly 0
+    small: float  # from here down 1 + e^a rounds to 1
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ DTYPES = {
                 bits="uint32_t",
                 mantissa=23,
                 one="0x3f800000u",
-                sigmoid=(-89.0, 20.0),
-                tanh=9.1,
+                sign="0x80000000u",
+                zero=-88.0,
+                small=-18.2,
             ),
         ),
         DType(
@@ -109,8 +111,9 @@ DTYPES = {
                 bits="uint64_t",
                 mantissa=52,
                 one="0x3ff0000000000000u",
-                sigmoid=(-710.0, 40.0),
-                tanh=20.0,
+                sign="0x8000000000000000u",
+                zero=-709.0,
+                small=-40.0,
             ),
         ),
     )

@@ -58,7 +58,7 @@ typedef uint32_t bits;
 static inline vec splat(real a) { return a; }
 static inline vec load(const real *p) { return *p; }
 static inline void store(real *p, vec v) { *p = v; }
-static inline vec clamp(vec x, real low, real high) { return x < low ? low : x > high ? high : x; }
+static inline vec less(vec x, vec y, vec a, vec b) { return x < y ? a : b; } /* b for NaN */
 
 static inline vec from_bits(bits b)
 {
@@ -86,16 +86,12 @@ static inline void store(real *p, vec v) { *(vec *)p = v; }
 static inline vec from_bits(bits b) { return (vec)b; }
 static inline bits to_bits(vec v) { return (bits)v; }
 
-/* Where the mask is all ones a, else b. */
-static inline vec select(bits mask, vec a, vec b)
+/* In each lane a where x < y, else b; b for NaN. */
+static inline vec less(vec x, vec y, vec a, vec b)
 {
-    return from_bits((mask & to_bits(a)) | (~mask & to_bits(b)));
-}
+    const bits mask = (bits)(x < y);
 
-static inline vec clamp(vec x, real low, real high)
-{
-    x = select((bits)(x < low), splat(low), x);
-    return select((bits)(x > high), splat(high), x);
+    return (vec)((mask & (bits)a) | (~mask & (bits)b));
 }
 
 #endif
@@ -120,9 +116,11 @@ static inline void put(real *units, int j, int size, vec v)
         memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
 }
 
-/* e^a = 2^n (1 + p) with n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
- * Adding 1.5 * 2^23 rounds to a whole number and leaves it in the lowest bits; ln 2 comes in two
- * parts. p is a minimax polynomial, good to 3e-9 of e^r. */
+static inline vec vabs(vec x) { return from_bits(to_bits(x) & ~0x80000000u); }
+
+/* e^a = 2^n (1 + p) for a <= 0, n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to
+ * 2^n. Adding 1.5 * 2^23 rounds to a whole number and leaves it in the lowest bits; ln 2 comes in
+ * two parts. p is a minimax polynomial, good to 3e-9 of e^r. */
 static inline vec expm1_part(vec a, vec *scale)
 {
     const vec shifted = a * 1.44269504f + 12582912.0f;
@@ -138,23 +136,26 @@ static inline vec expm1_part(vec a, vec *scale)
     return q * (r * r) + r;
 }
 
-/* 1 / (1 + e^-x). Exactly 1 for large x, exactly 0 below -89: gates can be held. NaN stays. */
+/* 1 / (1 + e^-x) by e = e^-|x|: e / (1 + e), or for x >= 0 one minus that. NaN stays; gates can be
+ * held: exactly 0 below -88, exactly 1 for large x. */
 static inline vec vsigmoid(vec x)
 {
+    const vec low = splat(-88.0f), a = -vabs(x);
     vec scale;
-    const vec p = expm1_part(-clamp(x, -89.0f, 20.0f), &scale);
+    const vec p = expm1_part(less(a, low, low, a), &scale), e = scale + scale * p;
+    const vec q = e / (1 + e);
 
-    return 1 / (1 + scale * (1 + p));
+    return less(x, splat(0), q, 1 - q);
 }
 
-/* (e^2x - 1) / (e^2x + 1). Exactly -1 and 1 beyond 9.1. NaN stays. */
+/* The sign of x times (1 - e) / (1 + e), e = e^-2|x|. NaN stays; exactly -1 and 1 for large |x|. */
 static inline vec vtanh(vec x)
 {
+    const vec low = splat(-18.2f), a = -2 * vabs(x);
     vec scale;
-    const vec p = expm1_part(2 * clamp(x, -9.1f, 9.1f), &scale);
-    const vec e = scale * p + (scale - 1);
+    const vec p = expm1_part(less(a, low, low, a), &scale), m = (1 - scale) - scale * p;
 
-    return e / (e + 2);
+    return from_bits(to_bits(m / (2 - m)) | (to_bits(x) & 0x80000000u));
 }
 
 /* What all passes of one call share. */

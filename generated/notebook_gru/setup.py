@@ -53,7 +53,7 @@ int notebook_gru_forward(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_4ab6f26440e4515f",
+    "notebook_gru._notebook_gru_791eedfe071b7eaf",
     '#include "notebook_gru.h"',
     sources=["notebook_gru.c"],
     include_dirs=["."],

@@ -54,7 +54,7 @@ int notebook_lstm_forward(
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_a5ce1e2aa7cdbabe",
+    "notebook_lstm._notebook_lstm_ffceb0ecc933b5c6",
     '#include "notebook_lstm.h"',
     sources=["notebook_lstm.c"],
     include_dirs=["."],

@@ -52,7 +52,7 @@ int projected_forward(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_6f64ace0b033e039",
+    "projected._projected_c2194b923a0b1034",
     '#include "projected.h"',
     sources=["projected.c"],
     include_dirs=["."],

@@ -81,6 +81,10 @@ def _compile(
         else ["-shared"]
     )
     cc.run(*cc.flags, *link, "-o", f"{name}.abi3.so", "glue.o", *objects, folder=folder)
+    for file in (*objects, f"{name}.abi3.so"):
+        if not (folder / file).is_file():
+            command = " ".join(cc.command)
+            raise BuildError(f"compiler: {command} said that all is well, and there is no {file}")
     code = sum(_text_bytes(folder / file) for file in objects)
     for left in folder.iterdir():
         if left.suffix != ".so":

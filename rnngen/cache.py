@@ -74,7 +74,8 @@ def _reason(root: Path, error: OSError) -> str:
 def _made(root: Path, key: str, name: str, make: Callable[[Path], int]) -> Entry:
     """Build beside, then rename: whoever looks sees all of it or nothing."""
     place = root / key
-    shutil.rmtree(place, ignore_errors=True)  # what did not pass _valid
+    for ruin in (place, *(p for p in root.glob(f"{key}.*") if p.is_dir())):
+        shutil.rmtree(ruin, ignore_errors=True)  # damaged, or begun by a process that was killed
     private = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
     try:
         code_bytes = make(private)

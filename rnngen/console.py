@@ -17,7 +17,13 @@ from rich.text import Text
 from rnngen.bench import Row
 from rnngen.doctor import Finding
 from rnngen.jobs import Built
-from rnngen.validate import Report
+from rnngen.validate import Line, Report
+
+LABELS = {
+    "code_bytes": "machine code",
+    "weight_bytes": "packed weights",
+    "workspace_bytes_per_step": "workspace per step",
+}
 
 
 def note(text: str) -> None:
@@ -54,30 +60,32 @@ def paths(files: Sequence[Path], as_json: bool, quiet: bool) -> None:
 
 def built(result: Built, as_json: bool, quiet: bool) -> None:
     """What `build` made, how large and how exact it is, and what to type next."""
-    report, net = result.report, result.net
-    folder = result.files[0].parent
     if as_json:
-        errors = (report.error, report.torch_error, report.ok) if report else (None,) * 3
-        keys = ("error", "torch_error", "ok")
-        files = [str(path) for path in result.files]
-        data({"files": files, **result.sizes, **dict(zip(keys, errors, strict=True))})
-        return
-    if quiet:
-        return
-    table = _table(f"{net.spec.name}: {net.plan.model.summary}, {net.spec.dtype}")
-    table.add_row("files", "\n".join(str(path) for path in result.files))
-    for name, size in result.sizes.items():
-        table.add_row(name.replace("_bytes", "").replace("_", " "), f"{size:,} bytes")
-    table.add_row("largest error", _errors(report))
-    _show(table)
-    weights = "" if net.arrays() else '"weights.safetensors"'
-    code = f"import {net.spec.name}; net = {net.spec.name}.load({weights})"
+        _built_as_json(result)
+    elif not quiet:
+        net = result.net
+        rows = [["files", "\n".join(str(path) for path in result.files)]]
+        rows += [[LABELS[name], f"{size:,} bytes"] for name, size in result.sizes.items()]
+        rows += [["largest error", _errors(result.report)]]
+        _table(f"{net.spec.name}: {net.plan.model.summary}, {net.spec.dtype}", rows)
+        _next(result)
+
+
+def _built_as_json(result: Built) -> None:
+    report, files = result.report, [str(path) for path in result.files]
+    errors = (report.error, report.torch_error, report.ok) if report else (None, None, None)
+    named = dict(zip(("error", "torch_error", "ok"), errors, strict=True))
+    data({"files": files, **result.sizes, **named})
+
+
+def _next(result: Built) -> None:
+    """What to type now."""
+    name, folder = result.net.spec.name, result.files[0].parent
+    weights = "" if result.net.arrays() else '"weights.safetensors"'
+    code = f"import {name}; net = {name}.load({weights})"
+    place = folder if folder.is_absolute() else f"./{folder}"
     print(f"\nNext:  PYTHONPATH={folder.parent} python -c '{code}'")
-    print(
-        f"       pip install ./{folder}"
-        if not folder.is_absolute()
-        else f"       pip install {folder}"
-    )
+    print(f"       pip install {place}")
 
 
 def _errors(report: Report | None) -> str:
@@ -90,34 +98,30 @@ def _errors(report: Report | None) -> str:
 def validated(report: Report, as_json: bool, quiet: bool) -> None:
     """Every call of the grid, then the verdict."""
     if as_json:
-        rows = [
-            {
-                **vars(line.case),
-                "error": line.error,
-                "torch_error": line.torch_error,
-                "limit": line.limit,
-                "ok": line.ok,
-            }
+        numbers = ("error", "torch_error", "limit", "ok")
+        lines = [
+            vars(line.case) | {name: getattr(line, name) for name in numbers}
             for line in report.lines
         ]
-        data({"ok": report.ok, "lines": rows})
+        data({"ok": report.ok, "lines": lines})
         return
     if not quiet:
-        names = ("T", "B", "layout", "lengths", "states", "error", "torch's own", "limit", "")
-        table = _table(None, *names)
-        for line in report.lines:
-            case = line.case
-            table.add_row(
-                str(case.steps),
-                str(case.batch),
-                "batch first" if case.batch_first else "time first",
-                "ragged" if case.ragged else "equal",
-                "given" if case.states else "zero",
-                *(f"{number:.1e}" for number in (line.error, line.torch_error, line.limit)),
-                "ok" if line.ok else "FAILED",
-            )
-        _show(table)
+        names = ["T", "B", "layout", "lengths", "states", "error", "torch's own", "limit", ""]
+        _table(None, [_cells(line) for line in report.lines], names)
     print(report)
+
+
+def _cells(line: Line) -> list[str]:
+    case = line.case
+    return [
+        str(case.steps),
+        str(case.batch),
+        "batch first" if case.batch_first else "time first",
+        "ragged" if case.ragged else "equal",
+        "given" if case.states else "zero",
+        *(f"{number:.1e}" for number in (line.error, line.torch_error, line.limit)),
+        "ok" if line.ok else "FAILED",
+    ]
 
 
 def timed(rows: Sequence[Row], as_json: bool) -> None:
@@ -125,13 +129,12 @@ def timed(rows: Sequence[Row], as_json: bool) -> None:
     if as_json:
         data([{**vars(row), "ratio": row.ratio} for row in rows])
         return
-    table = _table(
-        "median of interleaved repeats, 1 thread, pinned", "T", "B", "rnngen", "torch", ""
-    )
+    cells = []
     for row in rows:
         own, theirs = (f"{seconds * 1e6:,.1f} us" for seconds in (row.own, row.torch))
-        table.add_row(str(row.steps), str(row.batch), own, theirs, f"{row.ratio:.1f}x")
-    _show(table)
+        cells.append([str(row.steps), str(row.batch), own, theirs, f"{row.ratio:.1f}x"])
+    title = "median of interleaved repeats, 1 thread, pinned"
+    _table(title, cells, ["T", "B", "rnngen", "torch", ""])
 
 
 def examined(findings: Sequence[Finding], as_json: bool) -> None:
@@ -139,28 +142,23 @@ def examined(findings: Sequence[Finding], as_json: bool) -> None:
     if as_json:
         data([vars(finding) for finding in findings])
         return
-    table = _table(None)
-    for finding in findings:
-        mark = "ok" if finding.ok else ("missing" if finding.needed else "none")
-        table.add_row(finding.name, mark, finding.detail)
-    _show(table)
+    marks = {(True, True): "ok", (True, False): "ok", (False, True): "missing"}
+    _table(None, [[f.name, marks.get((f.ok, f.needed), "none"), f.detail] for f in findings])
 
 
-def _table(title: str | None, *columns: str) -> Table:
-    """A plain table under a printed title; where it has columns, these go to the right."""
-    if title:
-        print(title)
-    table = Table(box=None, show_header=bool(columns), pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
+def _table(title: str | None, rows: Sequence[Sequence[str]], names: Sequence[str] = ()) -> None:
+    """Print a title and a plain table; where columns have names, they go to the right.
 
-
-def _show(table: Table) -> None:
-    """Print it; as wide as it needs to be where nobody's terminal would wrap it."""
+    Where no terminal would wrap it, it is as wide as it needs to be.
+    """
+    table = Table(box=None, show_header=bool(names), pad_edge=False)
+    for name in names or rows[0]:
+        table.add_column(name, justify="right" if names else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: no markup in a path
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=200)
-    for column in table.columns:
-        column._cells = [Text(str(cell)) for cell in column._cells]  # no markup in paths
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    print(*([title] if title else []), *map(str.rstrip, captured.get().splitlines()), sep="\n")

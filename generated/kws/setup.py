@@ -72,6 +72,7 @@ ffibuilder.set_source(
 
 if __name__ == "__main__":
     setup(
+        script_name="setup.py",  # which keeps it out of the wheel
         cffi_modules=["setup.py:ffibuilder"],
         options={"bdist_wheel": {"py_limited_api": "cp310"}},
     )

@@ -1,0 +1,411 @@
+"""The command line: what it prints where, exit codes, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+from nets import spec, weights
+from safetensors.numpy import save_file
+
+import rnngen
+from rnngen import __main__, jobs, package, validate
+from rnngen import spec as spec_module
+from rnngen.errors import MissingError
+from rnngen.rules import RULES
+
+SPEC = "name: toy\ncell: gru\ninput_size: 3\nhidden_size: 5\n"
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """cli("build", "toy.yaml") -> exit code, stdout, stderr; in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "toy.yaml").write_text(SPEC)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rnngen", *args])
+        with pytest.raises(SystemExit) as caught:
+            __main__.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(caught.value.code or 0), out, err
+
+    return run
+
+
+def test_help_lists_the_commands(cli):
+    code, out, err = cli("--help")
+    assert (code, err) == (0, "")
+    for command in ["init", "generate", "build", "validate", "bench", "doctor", "schema", "rule"]:
+        assert f" {command} " in out
+        assert cli(command, "-h")[0] == 0
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"rnngen {rnngen.__version__}\n", "")
+
+
+def test_module_and_script_are_the_same(cc):
+    for command in (
+        [sys.executable, "-m", "rnngen"],
+        [str(Path(sys.executable).with_name("rnngen"))],
+    ):
+        out = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert out.stdout == f"rnngen {rnngen.__version__}\n"
+
+
+# Specs.
+
+
+def test_init(cli):
+    """Every field is there, the first line names the schema, and the file is sound."""
+    assert cli("init", "kws.yaml") == (0, "kws.yaml\nrnngen.schema.json\n", "")
+    text = Path("kws.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=rnngen.schema.json\n")
+    assert rnngen.load_spec(Path("kws.yaml")).name == "kws"
+    assert all(f"{field}:" in text for field in spec_module.Spec.model_fields)
+    validator = Draft7Validator(json.loads(Path("rnngen.schema.json").read_text()))
+    assert validator.is_valid(yaml.safe_load(text))
+    hidden = [line[2:] for line in text.splitlines() if line.startswith("# ") and ": " in line][2:]
+    fields = {**yaml.safe_load(text), **yaml.safe_load("\n".join(hidden)), "cell": "rnn"}
+    del fields["proj_size"]
+    assert rnngen.load_spec(fields).public() == rnngen.load_spec(fields | {}).public()
+    before = Path("kws.yaml").read_text()
+    code, out, err = cli("init", "kws.yaml")
+    assert (code, out, err) == (2, "", "kws.yaml: a new file; there is one already\n")
+    assert Path("kws.yaml").read_text() == before
+    assert cli("init", "Time.yaml")[0] == cli("init", "time.yaml")[0] == 0
+    assert rnngen.load_spec(Path("time.yaml")).name == "toy"
+    assert cli("init", "no/such/kws.yaml")[2].startswith("no/such/kws.yaml: a file that can be")
+
+
+def test_schema(cli):
+    code, out, _ = cli("schema")
+    assert code == 0
+    assert json.loads(out) == spec_module.schema()
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_rule(cli, code):
+    """Every code explains itself."""
+    exit_code, out, _ = cli("rule", code.lower())
+    assert exit_code == 0
+    assert out.startswith(f"{code}: {RULES[code].title}\n\n")
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_rule_that_is_none(cli):
+    assert cli("rule", "RNN999") == (2, "", "rule: a code from RNN001 to RNN112; got 'RNN999'\n")
+
+
+@pytest.mark.parametrize("command", ["generate", "build", "validate", "bench"])
+def test_a_wrong_spec(cli, command):
+    """All mistakes, one per line, nothing else, exit code 2, no file written."""
+    Path("bad.yaml").write_text("name: Toy\ncell: gru\ninput_size: 3\nhiden_size: 5\n")
+    code, out, err = cli(command, "bad.yaml")
+    assert (code, out) == (2, "")
+    assert [line for line in err.splitlines() if "..." not in line] == [
+        "bad.yaml:1:7: RNN105 name: [a-z][a-z0-9_]*, at most 48 characters: prefix of files and C "
+        "names; got 'Toy'",
+        "bad.yaml:4:1: RNN101 hiden_size: not a field of a spec; did you mean 'hidden_size'?",
+    ]
+    assert not Path("generated").exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "build", "validate", "bench"])
+def test_no_spec(cli, command):
+    code, _, err = cli(command, "none.yaml")
+    assert code == 2
+    assert "none.yaml: RNN001 a readable file; got No such file or directory" in err
+    assert cli(command)[0] == 2
+
+
+# generate and build.
+
+
+def test_generate(cli):
+    code, out, err = cli("generate", "toy.yaml")
+    assert (code, err) == (0, "")
+    files = ["manifest.json", "toy.c", "toy.h"]
+    assert out.splitlines() == [f"generated/toy/{name}" for name in files]
+    assert Path("generated/toy/toy.c").read_text() == rnngen.generate("toy.yaml")["toy.c"]
+    code, out, _ = cli("generate", "toy.yaml", "--out", "there", "--json")
+    assert json.loads(out) == {"files": [f"there/toy/{name}" for name in files]}
+    assert cli("generate", "toy.yaml", "--quiet") == (0, "", "")
+
+
+def test_generate_needs_no_compiler(cli, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert cli("generate", "toy.yaml")[0] == 0
+
+
+def test_bake(cli):
+    """Weights as C only where asked for, from the spec or the command line."""
+    code, out, err = cli("generate", "toy.yaml", "--bake")
+    assert (code, out) == (2, "")
+    assert err == "bake: weights in the spec or with --weights; got none\n"
+    save_file(weights(spec(cell="gru")), "w.safetensors")
+    code, out, _ = cli("generate", "toy.yaml", "--bake", "--weights", "w.safetensors")
+    assert code == 0
+    assert "generated/toy/toy_weights.c" in out
+    Path("toy.yaml").write_text(SPEC + "weights: w.safetensors\n")
+    assert "generated/toy/toy_weights.h" in cli("generate", "toy.yaml", "--bake")[1]
+
+
+def test_build(cli, cc):
+    """A table of files, sizes and errors, then what to type next; and that works."""
+    code, out, err = cli("build", "toy.yaml")
+    assert (code, err) == (0, "building toy.yaml ...\n")
+    for word in (
+        "toy: GRU 3 -> 5, float32",
+        "generated/toy/toy.c",
+        "machine code ",
+        "packed weights ",
+        "torch",
+    ):
+        assert word in out
+    assert "workspace per step" in out
+    (line,) = [line for line in out.splitlines() if "PYTHONPATH" in line]
+    save_file(weights(spec(cell="gru")), "weights.safetensors")
+    command = line.removeprefix("Next:").replace("python -c", f"{sys.executable} -c")
+    subprocess.run(command, shell=True, check=True)
+    assert cli("build", "toy.yaml", "-q")[:2] == (0, "")
+
+
+def test_build_as_json(cli, cc):
+    code, out, _ = cli("build", "toy.yaml", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["ok"] is True
+    assert 0 < result["error"] <= 6e-7
+    assert result["code_bytes"] > 500
+    assert result["weight_bytes"] == 4 * 8 * (4 + 3 * 3 + 5 * 3)
+    assert result["workspace_bytes_per_step"] == 0
+    assert all(Path(file).is_file() for file in result["files"])
+
+
+def test_build_without_torch(cli, cc, monkeypatch):
+    """It builds, and says what it could not measure."""
+
+    def no_torch(*_):
+        raise MissingError("torch: gone")
+
+    monkeypatch.setattr(validate.tensors, "torch", no_torch)
+    code, out, _ = cli("build", "toy.yaml")
+    assert code == 0
+    assert "not measured: torch is not installed" in out
+    assert json.loads(cli("build", "toy.yaml", "--json")[1])["ok"] is None
+    assert cli("validate", "toy.yaml")[0] == cli("bench", "toy.yaml")[0] == 2
+
+
+def test_build_with_weights(cli, cc):
+    save_file(weights(spec(cell="gru")), "w.safetensors")
+    _, out, _ = cli("build", "toy.yaml", "--weights", "w.safetensors")
+    assert "generated/toy/toy.safetensors" in out
+    assert "toy.load()" in out
+    save_file({"a": weights(spec())["bias_ih_l0"]}, "bad.safetensors")
+    code, _, err = cli("build", "toy.yaml", "--weights", "bad.safetensors")
+    assert code == 2
+    assert "bad.safetensors: Error(s) in loading state_dict for GRU:\n\tMissing key(s)" in err
+
+
+def test_a_folder_with_other_files(cli):
+    """Nobody's work is overwritten."""
+    Path("src/toy").mkdir(parents=True)
+    Path("src/toy/__init__.py").write_text("mine")
+    code, _, err = cli("generate", "toy.yaml", "--out", "src")
+    assert code == 2
+    assert err == "out: a new folder or one that rnngen wrote; src/toy holds other files\n"
+    assert os.listdir("src/toy") == ["__init__.py"]
+
+
+def test_links_are_not_followed(cli, tmp_path):
+    """Neither for the folder nor for a file in it."""
+    (tmp_path / "away").mkdir()
+    (tmp_path / "generated").mkdir()
+    (tmp_path / "generated" / "toy").symlink_to(tmp_path / "away")
+    code, _, err = cli("generate", "toy.yaml")
+    assert (code, err) == (2, "out: a folder; generated/toy is a link\n")
+    (tmp_path / "generated" / "toy").unlink()
+    assert cli("generate", "toy.yaml")[0] == 0
+    (tmp_path / "generated" / "toy" / "toy.c").unlink()
+    (tmp_path / "generated" / "toy" / "toy.c").symlink_to(tmp_path / "away" / "toy.c")
+    assert cli("generate", "toy.yaml")[0] == 0
+    assert not (tmp_path / "generated" / "toy" / "toy.c").is_symlink()
+    assert os.listdir(tmp_path / "away") == []
+
+
+def test_out_that_cannot_be_written(cli, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = cli("generate", "toy.yaml", "--out", "file")
+    assert code == 2
+    assert err == "out: a folder that can be written; Not a directory at file/toy\n"
+
+
+def test_an_older_build_makes_way(cli, cc):
+    """Of two builds into one folder the last remains, whole."""
+    cli("build", "toy.yaml", "-q")
+    Path("toy.yaml").write_text(SPEC.replace("5", "6"))
+    cli("build", "toy.yaml", "-q")
+    modules = list(Path("generated/toy").glob("*.so"))
+    assert len(modules) == 1
+    manifest = json.loads(Path("generated/toy/manifest.json").read_text())
+    assert modules[0].name.startswith(manifest["module"])
+    assert package.load(Path("generated/toy").resolve()).spec.hidden_size == 6
+    assert not [name for name in os.listdir("generated/toy") if name.startswith(".")]
+
+
+# validate, bench, doctor.
+
+
+def test_validate(cli, cc):
+    """Both layouts, ragged and not, states given and not; the verdict last."""
+    code, out, err = cli("validate", "toy.yaml")
+    assert (code, err) == (0, "validating toy.yaml ...\n")
+    assert out.count("batch first") == out.count("time first") == 36
+    assert out.count("ragged") == 24
+    assert out.splitlines()[-1].startswith("ok: 72 calls against torch.nn in float64")
+    code, out, _ = cli("validate", "toy.yaml", "--quiet")
+    assert code == 0
+    assert out.count("\n") == 1
+    result = json.loads(cli("validate", "toy.yaml", "--json")[1])
+    assert result["ok"]
+    assert len(result["lines"]) == 72
+    assert {"steps", "batch", "ragged", "states", "batch_first", "error", "limit"} <= set(
+        result["lines"][0]
+    )
+
+
+def test_validate_fails(cli, cc, monkeypatch):
+    """A network that is off exits with 1 and says which calls."""
+    own = validate.reference
+
+    def wrong(s, params, dtype):
+        return own(s, {k: v * 1.001 for k, v in params.items()}, dtype)
+
+    monkeypatch.setattr(validate, "reference", wrong)
+    code, out, _ = cli("validate", "toy.yaml")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("FAILED: 72 calls")
+    assert "FAILED" in out.splitlines()[3]
+    assert cli("build", "toy.yaml")[0] == 1
+
+
+def test_bench(cli, cc, monkeypatch):
+    from rnngen import bench
+
+    monkeypatch.setattr(bench, "SAMPLE", 1000)
+    before = os.sched_getaffinity(0)
+    code, out, err = cli("bench", "toy.yaml")
+    assert (code, err) == (0, "timing toy.yaml ...\n")
+    assert "1 thread, pinned" in out
+    assert len([line for line in out.splitlines() if line.rstrip().endswith("x")]) == 4
+    rows = json.loads(cli("bench", "toy.yaml", "--json")[1])
+    assert [(row["steps"], row["batch"]) for row in rows] == [(1, 1), (100, 1), (1, 8), (100, 8)]
+    assert all(row["own"] > 0 and row["ratio"] > 0 for row in rows)
+    assert os.sched_getaffinity(0) == before
+
+
+def test_bench_times_no_wrong_answer(cli, cc, monkeypatch):
+    from rnngen.validate import Line
+
+    monkeypatch.setattr(Line, "ok", False)
+    code, out, err = cli("bench", "toy.yaml")
+    assert (code, out) == (2, "")
+    assert "bench: an error of at most" in err
+
+
+def test_doctor(cli, cc, monkeypatch):
+    code, out, _ = cli("doctor")
+    assert code == 0
+    for name in ("python", "compiler", "Python.h", "vectors", "cache", "torch"):
+        assert name in out
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    code, out, _ = cli("doctor", "--json")
+    assert code == 1
+    found = {entry["name"]: entry for entry in json.loads(out)}
+    assert not found["compiler"]["ok"]
+    assert "found none" in found["compiler"]["detail"]
+
+
+# Manners.
+
+
+def test_no_compiler(cli, monkeypatch, own_cache):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    code, out, err = cli("build", "toy.yaml", "-q")
+    assert (code, out) == (2, "")
+    assert err.startswith("compiler: a C compiler on PATH; found none")
+    assert not Path("generated").exists()
+
+
+def test_results_and_progress_are_apart(cc, tmp_path):
+    """stdout is for results, stderr for people; colour only on a terminal, never with NO_COLOR."""
+    (tmp_path / "toy.yaml").write_text(SPEC)
+    command = [sys.executable, "-m", "rnngen", "build", "toy.yaml"]
+    for env in ({}, {"NO_COLOR": "1"}, {"FORCE_COLOR": "1", "NO_COLOR": "1"}):
+        out = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, check=True
+        )
+        assert "building" not in out.stdout
+        assert "\x1b[3" not in out.stdout + out.stderr
+
+
+def test_a_bug_is_a_message_too(cli, monkeypatch):
+    """What nobody foresaw: one line, no traceback, unless asked for."""
+
+    def broken(*_):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(jobs, "generate", broken)
+    code, out, err = cli("generate", "toy.yaml")
+    assert (code, out) == (2, "")
+    assert err == "ZeroDivisionError: by zero\nThis is a bug in rnngen; --debug shows where.\n"
+    for place in (["--debug", "generate", "toy.yaml"], ["generate", "toy.yaml", "--debug"]):
+        monkeypatch.setattr(sys, "argv", ["rnngen", *place])
+        with pytest.raises(ZeroDivisionError):
+            __main__.main()
+
+
+def test_a_closed_pipe():
+    """`rnngen schema | head -1` ends quietly."""
+    command = f"{sys.executable} -m rnngen schema | head -1"
+    out = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert out.stdout == "{\n"
+    assert out.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["mkdtemp", "replace", "write_text", "mkdir"])
+def test_every_file_operation_may_fail(cli, monkeypatch, name):
+    """Whatever of it fails while writing a folder: one message, no half-written file."""
+    owner = {"mkdtemp": package.tempfile, "replace": package.os}.get(name, Path)
+    real = getattr(owner, name)
+
+    def broken(*args, **kwargs):
+        raise OSError(28, "No space left on device", str(args[0]) if args else None)
+
+    monkeypatch.setattr(owner, name, broken)
+    code, out, err = cli("generate", "toy.yaml")
+    assert (code, out) == (2, "")
+    assert err.startswith("out: a folder that can be written; No space left on device at ")
+    monkeypatch.setattr(owner, name, real)
+    assert not Path("generated/toy").exists() or os.listdir("generated/toy") == []
+    assert cli("generate", "toy.yaml")[0] == 0
+
+
+def test_the_cache_says_its_name(cli, own_cache, cc):
+    own_cache.mkdir(parents=True)
+    own_cache.chmod(0o777)
+    code, _, err = cli("build", "toy.yaml", "-q")
+    assert code == 2
+    assert err == f"cache: a folder that only you can write; {own_cache} has mode 0777\n"

@@ -35,6 +35,7 @@ class Line:
     error: float
     torch_error: float  # torch.nn in the network's own dtype
     limit: float
+    scale: float  # largest magnitude of the answers in float64
 
     @property
     def ok(self) -> bool:
@@ -112,7 +113,8 @@ def measure(net: Any, own: Any, truth: Any, case: Case) -> Line:
     mine, theirs, right = (torch.cat([a.double().flatten() for a in flat]) for flat in answers)
     scale = float(right.abs().max())
     error, torch_error = float((mine - right).abs().max()), float((theirs - right).abs().max())
-    return Line(case, error, torch_error, DTYPES[net.spec.dtype].limit(torch_error, scale))
+    limit = DTYPES[net.spec.dtype].limit(torch_error, scale)
+    return Line(case, error, torch_error, limit, scale)
 
 
 def arguments(spec: Spec, case: Case) -> tuple[Any, Any]:

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def worst(fields: dict[str, object]) -> tuple[float, float]:
-    """Largest errors of rnngen and of torch, relative to the largest output where that is above 1."""
+    """Largest errors of rnngen and torch, relative to the largest output where that is above 1."""
     own = theirs = 0.0
     for inputs, hidden in SIZES:
         more = {"input_size": inputs, "hidden_size": hidden, "num_layers": 2, "bidirectional": True}

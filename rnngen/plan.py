@@ -25,7 +25,10 @@ from rnngen.targets import ISAS, TARGETS, Target
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 WHOLE = 16  # columns written out in full; beyond, a loop is faster once weights leave L1
-UNROLL = 8  # columns to the body of a longer loop; 16 is no faster
+UNROLL = 8  # columns to the body of a longer loop, summed by themselves; 16 is no faster
+SPAN = (
+    128  # columns of a wide product summed by themselves: 8 + 16 + K/128 additions in a row, not K
+)
 
 Array = npt.NDArray[Any]
 
@@ -47,6 +50,11 @@ class Product:
     def main(self) -> int:
         """Columns done by the loop; none if all are written out."""
         return 0 if self.width <= WHOLE else self.width // UNROLL * UNROLL
+
+    @property
+    def span(self) -> int:
+        """Columns to a partial sum of partial sums; 0 where there are too few to need it."""
+        return SPAN if self.main > SPAN else 0
 
     @property
     def rows(self) -> int:
@@ -80,6 +88,12 @@ class Kernel:
             Product(matrix, v, n, tuple(s for s in self.cell.sums if v in s.reads))
             for matrix, v, n in (("W_ih", "x", self.input), ("W_hh", "h", self.state))
         )
+
+    @property
+    def spans(self) -> tuple[str, ...]:
+        """Sums that some wide product adds up in spans."""
+        wide = [p for p in self.products if p.span]
+        return tuple(s.name for s in self.cell.sums if any(s in p.sums for p in wide))
 
     @property
     def projection(self) -> Product | None:

@@ -44,6 +44,12 @@ def test_columns(width):
     assert rest <= 16 if width <= 16 else rest < 8
 
 
+@pytest.mark.parametrize(("width", "span"), [(16, 0), (128, 0), (135, 0), (136, 128), (4000, 128)])
+def test_spans(width, span):
+    """Wide products have sums of sums, so that no chain of additions grows with the width."""
+    assert Product("W_ih", "x", width, ()).span == span
+
+
 def test_layers_that_read_the_same_share_a_kernel():
     """Code does not grow with layers or directions."""
     assert [k.input for k in plan(num_layers=5).kernels] == [3, 5]

@@ -192,41 +192,47 @@ static KWS_NOINLINE void kws_gru_40_tile(
 
     p += 4;
     for (int k = 0; k < 40; k += 8, p += 24) {
+        vec sr = splat(0), sz = splat(0), sn = splat(0);
+
         v = splat(x[k + 0]);
-        r += v * load(p[0]); z += v * load(p[1]); n += v * load(p[2]);
+        sr += v * load(p[0]); sz += v * load(p[1]); sn += v * load(p[2]);
         v = splat(x[k + 1]);
-        r += v * load(p[3]); z += v * load(p[4]); n += v * load(p[5]);
+        sr += v * load(p[3]); sz += v * load(p[4]); sn += v * load(p[5]);
         v = splat(x[k + 2]);
-        r += v * load(p[6]); z += v * load(p[7]); n += v * load(p[8]);
+        sr += v * load(p[6]); sz += v * load(p[7]); sn += v * load(p[8]);
         v = splat(x[k + 3]);
-        r += v * load(p[9]); z += v * load(p[10]); n += v * load(p[11]);
+        sr += v * load(p[9]); sz += v * load(p[10]); sn += v * load(p[11]);
         v = splat(x[k + 4]);
-        r += v * load(p[12]); z += v * load(p[13]); n += v * load(p[14]);
+        sr += v * load(p[12]); sz += v * load(p[13]); sn += v * load(p[14]);
         v = splat(x[k + 5]);
-        r += v * load(p[15]); z += v * load(p[16]); n += v * load(p[17]);
+        sr += v * load(p[15]); sz += v * load(p[16]); sn += v * load(p[17]);
         v = splat(x[k + 6]);
-        r += v * load(p[18]); z += v * load(p[19]); n += v * load(p[20]);
+        sr += v * load(p[18]); sz += v * load(p[19]); sn += v * load(p[20]);
         v = splat(x[k + 7]);
-        r += v * load(p[21]); z += v * load(p[22]); n += v * load(p[23]);
+        sr += v * load(p[21]); sz += v * load(p[22]); sn += v * load(p[23]);
+        r += sr; z += sz; n += sn;
     }
 
     for (int k = 0; k < 64; k += 8, p += 24) {
+        vec sr = splat(0), sz = splat(0), sn_h = splat(0);
+
         v = splat(h[k + 0]);
-        r += v * load(p[0]); z += v * load(p[1]); n_h += v * load(p[2]);
+        sr += v * load(p[0]); sz += v * load(p[1]); sn_h += v * load(p[2]);
         v = splat(h[k + 1]);
-        r += v * load(p[3]); z += v * load(p[4]); n_h += v * load(p[5]);
+        sr += v * load(p[3]); sz += v * load(p[4]); sn_h += v * load(p[5]);
         v = splat(h[k + 2]);
-        r += v * load(p[6]); z += v * load(p[7]); n_h += v * load(p[8]);
+        sr += v * load(p[6]); sz += v * load(p[7]); sn_h += v * load(p[8]);
         v = splat(h[k + 3]);
-        r += v * load(p[9]); z += v * load(p[10]); n_h += v * load(p[11]);
+        sr += v * load(p[9]); sz += v * load(p[10]); sn_h += v * load(p[11]);
         v = splat(h[k + 4]);
-        r += v * load(p[12]); z += v * load(p[13]); n_h += v * load(p[14]);
+        sr += v * load(p[12]); sz += v * load(p[13]); sn_h += v * load(p[14]);
         v = splat(h[k + 5]);
-        r += v * load(p[15]); z += v * load(p[16]); n_h += v * load(p[17]);
+        sr += v * load(p[15]); sz += v * load(p[16]); sn_h += v * load(p[17]);
         v = splat(h[k + 6]);
-        r += v * load(p[18]); z += v * load(p[19]); n_h += v * load(p[20]);
+        sr += v * load(p[18]); sz += v * load(p[19]); sn_h += v * load(p[20]);
         v = splat(h[k + 7]);
-        r += v * load(p[21]); z += v * load(p[22]); n_h += v * load(p[23]);
+        sr += v * load(p[21]); sz += v * load(p[22]); sn_h += v * load(p[23]);
+        r += sr; z += sz; n_h += sn_h;
     }
 
     n = vtanh(n + vsigmoid(r) * n_h);
@@ -287,41 +293,47 @@ static KWS_NOINLINE void kws_gru_64_tile(
 
     p += 4;
     for (int k = 0; k < 64; k += 8, p += 24) {
+        vec sr = splat(0), sz = splat(0), sn = splat(0);
+
         v = splat(x[k + 0]);
-        r += v * load(p[0]); z += v * load(p[1]); n += v * load(p[2]);
+        sr += v * load(p[0]); sz += v * load(p[1]); sn += v * load(p[2]);
         v = splat(x[k + 1]);
-        r += v * load(p[3]); z += v * load(p[4]); n += v * load(p[5]);
+        sr += v * load(p[3]); sz += v * load(p[4]); sn += v * load(p[5]);
         v = splat(x[k + 2]);
-        r += v * load(p[6]); z += v * load(p[7]); n += v * load(p[8]);
+        sr += v * load(p[6]); sz += v * load(p[7]); sn += v * load(p[8]);
         v = splat(x[k + 3]);
-        r += v * load(p[9]); z += v * load(p[10]); n += v * load(p[11]);
+        sr += v * load(p[9]); sz += v * load(p[10]); sn += v * load(p[11]);
         v = splat(x[k + 4]);
-        r += v * load(p[12]); z += v * load(p[13]); n += v * load(p[14]);
+        sr += v * load(p[12]); sz += v * load(p[13]); sn += v * load(p[14]);
         v = splat(x[k + 5]);
-        r += v * load(p[15]); z += v * load(p[16]); n += v * load(p[17]);
+        sr += v * load(p[15]); sz += v * load(p[16]); sn += v * load(p[17]);
         v = splat(x[k + 6]);
-        r += v * load(p[18]); z += v * load(p[19]); n += v * load(p[20]);
+        sr += v * load(p[18]); sz += v * load(p[19]); sn += v * load(p[20]);
         v = splat(x[k + 7]);
-        r += v * load(p[21]); z += v * load(p[22]); n += v * load(p[23]);
+        sr += v * load(p[21]); sz += v * load(p[22]); sn += v * load(p[23]);
+        r += sr; z += sz; n += sn;
     }
 
     for (int k = 0; k < 64; k += 8, p += 24) {
+        vec sr = splat(0), sz = splat(0), sn_h = splat(0);
+
         v = splat(h[k + 0]);
-        r += v * load(p[0]); z += v * load(p[1]); n_h += v * load(p[2]);
+        sr += v * load(p[0]); sz += v * load(p[1]); sn_h += v * load(p[2]);
         v = splat(h[k + 1]);
-        r += v * load(p[3]); z += v * load(p[4]); n_h += v * load(p[5]);
+        sr += v * load(p[3]); sz += v * load(p[4]); sn_h += v * load(p[5]);
         v = splat(h[k + 2]);
-        r += v * load(p[6]); z += v * load(p[7]); n_h += v * load(p[8]);
+        sr += v * load(p[6]); sz += v * load(p[7]); sn_h += v * load(p[8]);
         v = splat(h[k + 3]);
-        r += v * load(p[9]); z += v * load(p[10]); n_h += v * load(p[11]);
+        sr += v * load(p[9]); sz += v * load(p[10]); sn_h += v * load(p[11]);
         v = splat(h[k + 4]);
-        r += v * load(p[12]); z += v * load(p[13]); n_h += v * load(p[14]);
+        sr += v * load(p[12]); sz += v * load(p[13]); sn_h += v * load(p[14]);
         v = splat(h[k + 5]);
-        r += v * load(p[15]); z += v * load(p[16]); n_h += v * load(p[17]);
+        sr += v * load(p[15]); sz += v * load(p[16]); sn_h += v * load(p[17]);
         v = splat(h[k + 6]);
-        r += v * load(p[18]); z += v * load(p[19]); n_h += v * load(p[20]);
+        sr += v * load(p[18]); sz += v * load(p[19]); sn_h += v * load(p[20]);
         v = splat(h[k + 7]);
-        r += v * load(p[21]); z += v * load(p[22]); n_h += v * load(p[23]);
+        sr += v * load(p[21]); sz += v * load(p[22]); sn_h += v * load(p[23]);
+        r += sr; z += sz; n_h += sn_h;
     }
 
     n = vtanh(n + vsigmoid(r) * n_h);

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nets import (
+    CELLS,
     FACTORS,
     ROWS,
     all_pairs,
@@ -96,6 +97,16 @@ def test_large_layers(lanes):
         for cell in ("lstm", "gru", "rnn_tanh", "lstm_proj")
     ]
     assert not misses(rows, f"large{lanes}_")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_wide_layers(cell):
+    """Sums over many columns stay within twice torch's error: no chain is as long as the layer."""
+    fields = {**CELLS[cell], "input_size": 600, "hidden_size": 525}
+    fields |= {"proj_size": 300} if "proj_size" in fields else {}
+    network = net(spec(**fields))
+    lines = [error(network, Case(steps, 4, False, True, False)) for steps in (1, 30)]
+    assert all(line.ok for line in lines), lines
 
 
 def test_outputs_beyond_one():

@@ -25,7 +25,7 @@ lint: $(READY)
 clean:
 	rm -rf $(VENV) dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-# torch comes first and alone: a later step would let pip pick a build of several gigabytes.
+# torch comes first, as pinned: asked for by another package, pip would take whatever is newest.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch

@@ -15,6 +15,7 @@ from rnngen.validate import Case
 
 SHAPES = ((1, 1), (100, 1), (1, 8), (100, 8))  # T, B
 REPEATS = 15  # odd: the median is one of them
+PINNED = hasattr(os, "sched_setaffinity")  # Linux can
 SAMPLE = 2_000_000  # nanoseconds a repeat lasts at least, far above the clock's grain
 
 
@@ -78,7 +79,7 @@ def _time(call: Callable[[], Any], count: int) -> int:
 def _quiet(torch: Any) -> Iterator[None]:
     """One thread on one core, no gradients; everything as it was afterwards."""
     threads = torch.get_num_threads()
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    cores = os.sched_getaffinity(0) if PINNED else set()
     try:
         torch.set_num_threads(1)
         if cores:

@@ -68,19 +68,19 @@ def _compile(
     for plan in plans:
         for file, text in render.files(plan).items():
             (folder / file).write_text(text)
-    _glue(folder / "glue.c", name, plans)
+    _glue(folder / "_glue.c", name, plans)  # no network's name begins so
     objects = [f"{plan.name}.o" for plan in plans]
     include = sysconfig.get_path("include")
     if not Path(include, "Python.h").is_file():
         raise BuildError(f"compiler: Python.h; it is not in {include}. Install python3-dev")
     cc.run(*flags, "-fPIC", "-c", *(f"{plan.name}.c" for plan in plans), folder=folder)
-    cc.run("-O1", "-fPIC", f"-I{include}", *cc.flags, "-c", "glue.c", folder=folder)
+    cc.run("-O1", "-fPIC", f"-I{include}", *cc.flags, "-c", "_glue.c", folder=folder)
     link = (
         ["-shared", "-Wl,-undefined,dynamic_lookup"]
         if platform.system() == "Darwin"
         else ["-shared"]
     )
-    cc.run(*cc.flags, *link, "-o", f"{name}.abi3.so", "glue.o", *objects, folder=folder)
+    cc.run(*cc.flags, *link, "-o", f"{name}.abi3.so", "_glue.o", *objects, folder=folder)
     for file in (*objects, f"{name}.abi3.so"):
         if not (folder / file).is_file():
             command = " ".join(cc.command)

@@ -74,8 +74,11 @@ def _reason(root: Path, error: OSError) -> str:
 def _made(root: Path, key: str, name: str, make: Callable[[Path], int]) -> Entry:
     """Build beside, then rename: whoever looks sees all of it or nothing."""
     place = root / key
-    for ruin in (place, *(p for p in root.glob(f"{key}.*") if p.is_dir())):
-        shutil.rmtree(ruin, ignore_errors=True)  # damaged, or begun by a process that was killed
+    for ruin in (place, *root.glob(f"{key}.*")):  # damaged, or begun by a process that was killed
+        if ruin.is_dir() and not ruin.is_symlink():
+            shutil.rmtree(ruin, ignore_errors=True)
+        elif ruin.suffix != ".lock":
+            ruin.unlink(missing_ok=True)
     private = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
     try:
         code_bytes = make(private)
@@ -95,7 +98,7 @@ def _valid(place: Path, name: str) -> Entry | None:
         record = json.loads((place / "digest.json").read_text())
         if record["sha256"] == _sha256(path):
             return Entry(path, int(record["code_bytes"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 

@@ -16,12 +16,13 @@ Array = npt.NDArray[Any]
 
 
 class Input(NamedTuple):
-    """What a network reads: rows of x in its own layout, [T, B, I] or [B, T, I], contiguous."""
+    """What a network reads: rows in its own layout, or without padding; contiguous."""
 
-    x: Array
-    steps: int  # T
+    x: Array  # [T, B, I], [B, T, I], or where there is no padding [N, I]
+    steps: int  # T, or N
     batch: int  # B
-    lengths: Array | None  # [B] of size_t
+    lengths: Array | None = None  # [B] of size_t
+    padded: bool = True
 
 
 def dense(spec: Spec, value: Any, lengths: Any) -> Input:
@@ -36,14 +37,16 @@ def dense(spec: Spec, value: Any, lengths: Any) -> Input:
         steps, batch = x.shape[0], 1
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    if lengths is not None and x.ndim == 2:
+    if lengths is None:
+        return Input(contiguous(x), steps, batch)
+    if x.ndim == 2:
         raise ValueError("lengths: for batched 3-D input; got it with unbatched 2-D input")
-    return Input(
-        np.ascontiguousarray(x),
-        steps,
-        batch,
-        None if lengths is None else _lengths(lengths, steps, batch),
-    )
+    return Input(contiguous(x), steps, batch, _lengths(lengths, steps, batch))
+
+
+def contiguous(x: Array) -> Array:
+    """The array itself where C can read it, else a copy; an offset of odd bytes needs one too."""
+    return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
 def check_width(spec: Spec, x: Array) -> None:
@@ -56,8 +59,9 @@ def check_width(spec: Spec, x: Array) -> None:
 
 
 def _lengths(value: Any, steps: int, batch: int) -> Array:
-    lengths = np.asarray(value)
-    if lengths.dtype.kind not in "iu" or lengths.shape != (batch,):
+    lengths = tensors.to_array(value, "lengths") if tensors.is_tensor(value) else np.asarray(value)
+    whole = lengths.dtype.kind in "iu" or not lengths.size
+    if not whole or lengths.shape != (batch,):
         got = f"{lengths.dtype} of shape {lengths.shape}"
         raise ValueError(f"lengths: {batch} whole numbers, one a sequence; got {got}")
     if (lengths <= 0).any():
@@ -70,17 +74,11 @@ def _lengths(value: Any, steps: int, batch: int) -> Array:
     return lengths.astype(np.uintp)
 
 
-class Packed(NamedTuple):
-    """Where the rows of a PackedSequence lie in the network's layout."""
+def packed(spec: Spec, value: Any) -> tuple[Input, Array]:
+    """A PackedSequence, sorted or not, as sequences in their original order without padding.
 
-    input: Input
-    rows: Array  # [N], place of packed row n
-
-
-def packed(spec: Spec, value: Any) -> Packed:
-    """A PackedSequence, sorted or not, its valid rows copied into the network's layout.
-
-    Sequences keep their original order, so states need no permutation.
+    Also the place of each of its rows, [N]: it holds step by step what C reads sequence by
+    sequence.
     """
     data = tensors.to_array(value.data, "input", spec.dtype)
     if data.ndim != 2:
@@ -90,15 +88,14 @@ def packed(spec: Spec, value: Any) -> Packed:
     if not len(sizes) or sizes[-1] < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != len(data):
         raise RuntimeError("batch_sizes: positive, never rising, adding up to the rows of data")
     steps, batch = len(sizes), int(sizes[0])
-    t = np.repeat(np.arange(steps), sizes)
     rank = np.arange(len(data)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     order = np.arange(batch) if value.sorted_indices is None else value.sorted_indices.numpy()
-    b = order[rank]
-    lengths = np.bincount(b, minlength=batch).astype(np.uintp)
-    places = b * steps + t if spec.batch_first else t * batch + b
-    x = np.empty((steps * batch, spec.input_size), data.dtype)
+    sequence = order[rank]
+    lengths = np.bincount(sequence, minlength=batch)
+    places = (np.cumsum(lengths) - lengths)[sequence] + np.repeat(np.arange(steps), sizes)
+    x = np.empty_like(data, order="C")
     x[places] = data
-    return Packed(Input(x, steps, batch, lengths), places)
+    return Input(x, len(x), batch, lengths.astype(np.uintp), padded=False), places
 
 
 def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:
@@ -114,14 +111,18 @@ def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:
 def state(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> Array:
     """Memory [B, S] of the C states, filled with hx, or zero where that is None.
 
-    `dims` is 3, or 2 for an unbatched call that is `given` so. Raises RuntimeError, TypeError.
+    hx has `dims` dimensions, 3 or without batch 2; `given` names the input in a message. Raises
+    RuntimeError, TypeError.
     """
     dtype, passes = plan.dtype.name, len(plan.steps)
     memory = np.zeros((batch, passes * sum(plan.state_sizes.values())), dtype)
     if hx is None:
         return memory
     values = _members(plan, hx)
-    arrays = [tensors.to_array(value, "hx", dtype) for value in values]
+    try:
+        arrays = [tensors.to_array(value, "hx", dtype) for value in values]
+    except ValueError as error:  # torch's type for a state; for an input it is ValueError
+        raise RuntimeError(str(error)) from None
     if any(a.ndim != dims for a in arrays):
         names = "hx and cx" if len(arrays) == 2 else "hx"
         got = ", ".join(f"{a.ndim}-D" for a in arrays)

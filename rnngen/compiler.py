@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -26,7 +27,7 @@ class Compiler:
 
     command: tuple[str, ...]  # may carry a wrapper: ccache gcc
     flags: tuple[str, ...]  # CFLAGS
-    identity: str  # changes when the program behind the command does
+    identity: str  # changes when a program in the command does
 
     def run(self, *args: str, folder: Path) -> str:
         """Call it in `folder`; returns what it printed, up to 64 KiB.
@@ -46,14 +47,19 @@ def find(target: Target) -> Compiler:
     flags = tuple(_split("CFLAGS", os.environ.get("CFLAGS", "")))
     for command in candidates:
         if path := shutil.which(command[0]):
-            stat = os.stat(path)
-            identity = f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}"
-            return Compiler((path, *command[1:]), flags, identity)
+            return Compiler((os.path.abspath(path), *command[1:]), flags, _identity(command))
     looked = f"CC={wish}" if wish else ", ".join(target.compilers)
     raise BuildError(
         f"compiler: a C compiler on PATH; found none ({looked}). Install gcc or clang, or name one "
         "in CC. `rnngen generate` needs none."
     )
+
+
+def _identity(command: tuple[str, ...]) -> str:
+    """What the programs in a command are: a compiler and what wraps it."""
+    found = [os.path.realpath(path) for word in command if (path := shutil.which(word))]
+    stats = [os.stat(path) for path in found]
+    return json.dumps([found, [(s.st_size, s.st_mtime_ns) for s in stats]])
 
 
 def _split(variable: str, text: str) -> list[str]:

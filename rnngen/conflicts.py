@@ -24,8 +24,8 @@ class Conflict(NamedTuple):
     message: str  # rule; got value
 
 
-def find(given: Mapping[str, Any], folder: Path) -> list[Conflict]:
-    """All conflicts among the fields `given`; `folder` is where the spec lies."""
+def find(given: Mapping[str, Any], folder: Path | None = None) -> list[Conflict]:
+    """All conflicts among the fields `given`; with `folder`, where the spec lies, links as well."""
     return [
         *_name(given),
         *_foreign(given),
@@ -78,22 +78,22 @@ def _size(given: Mapping[str, Any]) -> list[Conflict]:
         message = f"at most {MAX_PASSES} passes (layers x directions); got {layers} x {directions}"
         return [Conflict("num_layers", "RNN112", message)]
     hidden, proj = given["hidden_size"], given.get("proj_size", 0)
-    state = proj or hidden
+    state, biases = proj or hidden, 2 if given.get("bias", True) else 0
     rows = {"lstm": 4, "gru": 3, "rnn": 1}[given["cell"]] * hidden
     columns = given["input_size"] + (layers - 1) * directions * state  # of weight_ih, all layers
-    total = directions * (rows * (columns + layers * (state + 2)) + layers * proj * hidden)
+    total = directions * (rows * (columns + layers * (state + biases)) + layers * proj * hidden)
     if total > MAX_WEIGHTS:
         return [Conflict("hidden_size", "RNN111", f"at most 2^28 weights in all; got {total}")]
     return []
 
 
-def _path(given: Mapping[str, Any], folder: Path) -> list[Conflict]:
+def _path(given: Mapping[str, Any], folder: Path | None) -> list[Conflict]:
     path = given.get("weights")
     reason = None if path is None else _path_problem(path, folder)
     return [Conflict("weights", "RNN110", f"{reason}; got {show(path)}")] if reason else []
 
 
-def _path_problem(path: str, folder: Path) -> str | None:
+def _path_problem(path: str, folder: Path | None) -> str | None:
     parts = PurePosixPath(path).parts
     if not path.isprintable() or "\\" in path:
         return "a path of printable characters, with / between folders"
@@ -101,9 +101,16 @@ def _path_problem(path: str, folder: Path) -> str | None:
         return "a relative path without .."
     if not path.endswith(".safetensors"):
         return "a .safetensors file"
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
+    if folder is not None and not _inside(folder, path):
         return "a file below the spec's folder, also behind links"
     return None
+
+
+def _inside(folder: Path, path: str) -> bool:
+    try:
+        return (folder / path).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 @cache

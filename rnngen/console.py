@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnngen.bench import Row
+from rnngen.bench import PINNED, Row
 from rnngen.doctor import Finding
 from rnngen.jobs import Built
 from rnngen.validate import Line, Report
@@ -83,8 +84,8 @@ def _next(result: Built) -> None:
     name, folder = result.net.spec.name, result.files[0].parent
     weights = "" if result.net.arrays() else '"weights.safetensors"'
     code = f"import {name}; net = {name}.load({weights})"
-    place = folder if folder.is_absolute() else f"./{folder}"
-    print(f"\nNext:  PYTHONPATH={folder.parent} python -c '{code}'")
+    place = quote(str(folder) if folder.is_absolute() else f"./{folder}")
+    print(f"\nNext:  PYTHONPATH={quote(str(folder.parent))} python -c '{code}'")
     print(f"       pip install {place}")
 
 
@@ -133,7 +134,7 @@ def timed(rows: Sequence[Row], as_json: bool) -> None:
     for row in rows:
         own, theirs = (f"{seconds * 1e6:,.1f} us" for seconds in (row.own, row.torch))
         cells.append([str(row.steps), str(row.batch), own, theirs, f"{row.ratio:.1f}x"])
-    title = "median of interleaved repeats, 1 thread, pinned"
+    title = f"median of interleaved repeats, 1 thread, {'' if PINNED else 'not '}pinned"
     _table(title, cells, ["T", "B", "rnngen", "torch", ""])
 
 

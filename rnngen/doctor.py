@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rnngen import cache, compiler
-from rnngen.errors import BuildError
+from rnngen.errors import BuildError, RnngenError
 from rnngen.targets import ISAS, TARGETS
 
 
@@ -33,7 +33,7 @@ def examine() -> list[Finding]:
         ("compiler", _compiler, True),
         ("Python.h", _headers, True),
         ("vectors", _vectors, False),
-        ("cache", lambda: str(cache.folder()), True),
+        ("cache", _cache, True),
         ("torch", lambda: _version("torch"), False),
     ]
     return [_look(*entry) for entry in looked]
@@ -42,7 +42,7 @@ def examine() -> list[Finding]:
 def _look(name: str, look: Callable[[], str], needed: bool) -> Finding:
     try:
         return Finding(name, True, look(), needed)
-    except BuildError as error:
+    except RnngenError as error:
         return Finding(name, False, str(error), needed)
 
 
@@ -71,11 +71,21 @@ def _vectors() -> str:
     for isa in ISAS:
         if isa.macro in macros:
             return f"{isa.vector_bytes * 8} bits ({isa.macro.strip('_')})"
-    raise BuildError("none that rnngen knows; plain C99 is used")
+    raise RnngenError("none that rnngen knows; plain C99 is used")
+
+
+def _cache() -> str:
+    """The folder, in which a file could be made just now."""
+    folder = cache.folder()
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError as error:
+        raise BuildError(f"{folder}: {error.strerror}") from None
 
 
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        raise BuildError("not installed; validate and bench need it") from None
+        raise RnngenError("not installed; validate and bench need it") from None

@@ -1,7 +1,7 @@
 """Text -> the `field: value` scalars of a spec, each with its place. The only reader of YAML.
 
 Anything in YAML beyond one flat mapping of plain scalars is a problem with a code from rules.py.
-Events are read one by one and nothing is built from them, so depth and aliases cost nothing.
+Events are read one by one, nothing is built from them, and reading ends where it makes no sense.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import yaml
 
 MAX_BYTES = 64 * 1024  # a spec is a dozen lines
+MAX_FIELDS = 64  # it has fewer, and each unknown one is compared with all
+MAX_INSIDE = 256  # parts of a list that should not be there; reading on would cost more and more
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories nobody can see
 
 
@@ -59,7 +62,7 @@ class Document:
 def decode(data: bytes) -> str | Problem:
     """UTF-8 bytes of a spec -> text, or why not."""
     if len(data) > MAX_BYTES:
-        return Problem(1, 1, "RNN002", f"a spec has at most 64 KiB; got {len(data)} bytes")
+        return Problem(1, 1, "RNN002", "a spec has at most 64 KiB; got more")
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return Problem(1, 1, "RNN003", "UTF-8 without a byte order mark; got a byte order mark")
     try:
@@ -88,7 +91,13 @@ def read(text: str) -> Document:
         document.add(mark, "RNN005", f"YAML; {error.problem or error.context}")
     except yaml.YAMLError as error:  # the reader's own refusals carry no mark
         document.problems.append(Problem(1, 1, "RNN005", f"YAML; {str(error).splitlines()[0]}"))
+    except _EndlessError:
+        pass  # said already
     return document
+
+
+class _EndlessError(Exception):
+    """What is wrong has been said; the rest is not worth reading."""
 
 
 def _place(before: str) -> tuple[int, int]:
@@ -124,6 +133,9 @@ def _pairs(document: Document, events: Iterator[Any]) -> None:
     for key in events:
         if isinstance(key, yaml.MappingEndEvent):
             return
+        if len(document.keys) == MAX_FIELDS:
+            document.add(key.start_mark, "RNN010", f"at most {MAX_FIELDS} fields; got more")
+            raise _EndlessError
         _decorations(document, key)
         if not isinstance(key, yaml.ScalarEvent):
             document.add(key.start_mark, "RNN010", f"a field name; got {_kind(key)}")
@@ -166,11 +178,15 @@ def _decorations(document: Document, event: Any) -> None:
 
 def _skip(event: Any, events: Iterator[Any]) -> None:
     """Read on to the end of a list or mapping that has just begun; its inside has no meaning."""
-    depth = int(isinstance(event, yaml.CollectionStartEvent))
-    while depth:
-        inner = next(events)
+    if not isinstance(event, yaml.CollectionStartEvent):
+        return
+    depth = 1
+    for inner in islice(events, MAX_INSIDE):
         depth += isinstance(inner, yaml.CollectionStartEvent)
         depth -= isinstance(inner, yaml.CollectionEndEvent)
+        if depth == 0:
+            return
+    raise _EndlessError
 
 
 def _short(text: Any) -> str:

@@ -19,5 +19,9 @@ class BuildError(RnngenError, RuntimeError):
     """The C could not be compiled, stored or loaded."""
 
 
+class OutputError(RnngenError):
+    """A file could not be written where it was asked for."""
+
+
 class MissingError(RnngenError, ImportError):
     """A package that only this command needs is not installed."""

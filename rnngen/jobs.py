@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnngen import conflicts, package, plan, render, run, spec, tensors, validate, weights
-from rnngen.errors import BuildError, MissingError
+from rnngen.errors import MissingError, OutputError, WeightsError
 from rnngen.model import resolve
 from rnngen.plan import Plan, decide
 from rnngen.resources import text
@@ -59,15 +60,16 @@ def init(path: Path) -> list[Path]:
     """Write an example spec and the schema that its first line names. Overwrites no spec."""
     name = path.stem if conflicts.NAME.fullmatch(path.stem) else "toy"
     name = name if name not in conflicts.reserved_names() else "toy"
-    schema = path.with_name("rnngen.schema.json")
+    schema, new = path.with_name("rnngen.schema.json"), path.with_name(".rnngen.schema.json")
     try:
         with path.open("x") as file:
             file.write(EXAMPLE.format(name=name))
-        schema.write_text(text("rnngen.schema.json"))
+        new.write_text(text("rnngen.schema.json"))
+        os.replace(new, schema)  # replaces a link, never follows it
     except FileExistsError:
-        raise BuildError(f"{path}: a new file; there is one already") from None
+        raise OutputError(f"{path}: a new file; there is one already") from None
     except OSError as error:
-        raise BuildError(f"{path}: a file that can be written; {error.strerror}") from None
+        raise OutputError(f"{path}: a file that can be written; {error.strerror}") from None
     return [path, schema]
 
 
@@ -111,7 +113,7 @@ def _plan(source: Path) -> Plan:
 def _packed(decided: Plan, state: Path | None) -> weights.Array:
     path = state or decided.model.spec.weights_path
     if path is None:
-        raise BuildError("bake: weights in the spec or with --weights; got none")
+        raise WeightsError("bake: weights in the spec or with --weights; got none")
     return plan.pack(decided, weights.load(path, decided.model))
 
 

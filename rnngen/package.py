@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rnngen import __version__, build, render, weights
-from rnngen.errors import BuildError
+from rnngen.errors import BuildError, OutputError
 from rnngen.model import resolve
 from rnngen.plan import decide
 from rnngen.run import Network, Weights
 from rnngen.spec import load as load_spec
 
 MANIFEST = "manifest.json"
+_PRIVATE = ".rnngen."  # folders that files are made in
 
 
 def load(folder: Path, state: Weights | None = None) -> Network:
@@ -46,30 +47,46 @@ def load(folder: Path, state: Weights | None = None) -> Network:
 def write(folder: Path, files: Mapping[str, str], net: Network | None = None) -> list[Path]:
     """Put files into a folder that is new, empty or rnngen's own; each appears whole or not at all.
 
-    With a network also its compiled module and, if it has any, its weights. Returns the paths.
-    Raises BuildError.
+    With a network also its compiled module and, if it has any, its weights. What an earlier write
+    left and does not fit any more is removed. Returns the paths. Raises OutputError.
     """
     try:
         _claim(folder)
-        private = Path(tempfile.mkdtemp(prefix=".rnngen.", dir=folder))
+        private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=folder))
         try:
             for name, text in files.items():
                 (private / name).write_text(text)
             if net:
                 _binaries(private, net)
-                for old in folder.glob(f"_{net.spec.name}_*.so"):
-                    old.unlink()
             names = sorted(path.name for path in private.iterdir())
-            for name in names:
+            stale = _stale(folder, files, net) - set(names)
+            # The manifest first: it marks the folder as rnngen's own if this is cut short.
+            for name in sorted(names, key=lambda n: n != MANIFEST):
                 os.replace(private / name, folder / name)  # replaces a link, never follows it
+            for name in stale:
+                (folder / name).unlink()
         finally:
             shutil.rmtree(private, ignore_errors=True)
     except OSError as error:
         where = error.filename or folder
-        raise BuildError(
+        raise OutputError(
             f"out: a folder that can be written; {error.strerror} at {where}"
         ) from None
     return [folder / name for name in names]
+
+
+def _stale(folder: Path, files: Mapping[str, str], net: Network | None) -> set[str]:
+    """Files of ours from before: all of them if the code has changed, else only weights.
+
+    Weights may be others now: those printed as C always, those of the package with each build.
+    """
+    name = json.loads(files[MANIFEST])["spec"]["name"]
+    patterns = [f"{name}_weights.[ch]", *([f"{name}.safetensors"] if net else [])]
+    before = folder / MANIFEST
+    if not before.exists() or before.read_text() != files[MANIFEST]:
+        ours = (*files, "__init__.py", "setup.py", "pyproject.toml")
+        patterns += [*ours, f"{name}.safetensors", f"_{name}_*.so"]
+    return {path.name for pattern in patterns for path in folder.glob(pattern)}
 
 
 def texts(net: Network) -> dict[str, str]:
@@ -80,16 +97,16 @@ def texts(net: Network) -> dict[str, str]:
 def _binaries(folder: Path, net: Network) -> None:
     shutil.copyfile(net.library.path, folder / net.library.path.name)
     if state := net.arrays():
-        path = folder / f"{net.spec.name}.safetensors"
-        weights.save(state, path)
-        path.chmod(0o644)  # safetensors makes it private
+        weights.save(state, folder / f"{net.spec.name}.safetensors")
 
 
 def _claim(folder: Path) -> None:
     """Make the folder, or make sure that nothing in it is somebody else's."""
     if folder.is_symlink():
-        raise BuildError(f"out: a folder; {folder} is a link")
+        raise OutputError(f"out: a folder; {folder} is a link")
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_PRIVATE}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     if (folder / MANIFEST).is_file() or not any(folder.iterdir()):
         return
-    raise BuildError(f"out: a new folder or one that rnngen wrote; {folder} holds other files")
+    raise OutputError(f"out: a new folder or one that rnngen wrote; {folder} holds other files")

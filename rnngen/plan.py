@@ -1,11 +1,4 @@
-"""Model x Target -> Plan: every decision that the templates would otherwise have to take.
-
-Lanes run over hidden units. Weights are packed in the order they are read, a block of units at a
-time, so that one layout serves every vector width up to the block:
-
-    panel[blocks][ sums + I * sums(x) + P * sums(h) ][block]      biases, then W_ih, then W_hh
-    and with a projection [blocks of P][H][block]                 W_hr
-"""
+"""Model -> Plan: every decision that the templates would otherwise have to take, and `pack`."""
 
 from __future__ import annotations
 
@@ -17,114 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rnngen import __version__
-from rnngen.cells import Cell, Sum
+from rnngen.cells import Sum
 from rnngen.dtypes import DType
+from rnngen.kernel import Kernel, blocks
 from rnngen.model import Model, Pass
+from rnngen.spec import Spec
 from rnngen.targets import ISAS, TARGETS, Target
 
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
-WHOLE = 16  # columns written out in full; beyond, a loop is faster once weights leave L1
-UNROLL = 8  # columns to the body of a longer loop, summed by themselves; 16 is no faster
-SPAN = (
-    128  # columns of a wide product summed by themselves: 8 + 16 + K/128 additions in a row, not K
-)
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Product:
-    """sums += matrix @ vector: a loop over `main` columns, then the rest written out."""
-
-    matrix: str  # torch's name
-    vector: str  # C name of what it reads
-    width: int  # columns
-    sums: tuple[Sum, ...]
-
-    @property
-    def unroll(self) -> int:
-        return self.width if self.width <= WHOLE else UNROLL
-
-    @property
-    def main(self) -> int:
-        """Columns done by the loop; none if all are written out."""
-        return 0 if self.width <= WHOLE else self.width // UNROLL * UNROLL
-
-    @property
-    def span(self) -> int:
-        """Columns to a partial sum of partial sums; 0 where there are too few to need it."""
-        return SPAN if self.main > SPAN else 0
-
-    @property
-    def rows(self) -> int:
-        """Rows of the panel that one column takes."""
-        return len(self.sums)
-
-    def column(self, k: int) -> tuple[tuple[str, int], ...]:
-        """Column k from here: (accumulator, its row)."""
-        return tuple((s.name, k * self.rows + n) for n, s in enumerate(self.sums))
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """What all layers that read I values share: one cell, one set of sizes, one piece of C."""
-
-    cell: Cell
-    input: int  # I
-    hidden: int  # H
-    state: int  # P, width of h
-    bias: bool
-    block: int  # units side by side in the panel
-    prefix: str  # the network's name
-
-    @property
-    def name(self) -> str:
-        return f"{self.prefix}_{self.cell.torch.lower()}_{self.input}"
-
-    @property
-    def products(self) -> tuple[Product, ...]:
-        return tuple(
-            Product(matrix, v, n, tuple(s for s in self.cell.sums if v in s.reads))
-            for matrix, v, n in (("W_ih", "x", self.input), ("W_hh", "h", self.state))
-        )
-
-    @property
-    def spans(self) -> tuple[str, ...]:
-        """Sums that some wide product adds up in spans."""
-        wide = [p for p in self.products if p.span]
-        return tuple(s.name for s in self.cell.sums if any(s in p.sums for p in wide))
-
-    @property
-    def projection(self) -> Product | None:
-        """W_hr, which makes h of the cell's output m."""
-        sums = (Sum("a", "a", "m"),)
-        return Product("W_hr", "m", self.hidden, sums) if self.state < self.hidden else None
-
-    @property
-    def bias_rows(self) -> int:
-        return len(self.cell.sums) if self.bias else 0
-
-    @property
-    def rows(self) -> int:
-        """Rows of one block: biases, then a column of W_ih after the other, then of W_hh."""
-        return self.bias_rows + sum(p.width * p.rows for p in self.products)
-
-    @property
-    def blocks(self) -> int:
-        return _blocks(self.hidden, self.block)
-
-    @property
-    def panel(self) -> int:
-        """Numbers in the panel of gates."""
-        return self.blocks * self.rows * self.block
-
-    @property
-    def size(self) -> int:
-        """Numbers in all packed weights of one pass."""
-        if not self.projection:
-            return self.panel
-        return self.panel + _blocks(self.state, self.block) * self.hidden * self.block
 
 
 @dataclass(frozen=True)
@@ -136,6 +32,7 @@ class Step:
     index: int  # place in the state, torch's layer * directions + direction
     source: str  # C: what it reads
     sink: str  # C: the first column it fills
+    below: str  # C: what it reads where there is one step, one direction
 
     @property
     def field(self) -> str:
@@ -150,7 +47,7 @@ class Plan:
     target: Target
     kernels: tuple[Kernel, ...]
     steps: tuple[Step, ...]
-    buffers: tuple[str, ...]  # C names of the rows between layers, in the workspace
+    buffers: dict[str, str]  # rows between layers, in the workspace: C name -> C of its start
 
     @property
     def name(self) -> str:
@@ -199,9 +96,18 @@ class Plan:
         return (bool(self.buffers) * self.output + self.scratch) * self.dtype.bytes
 
     @property
-    def row(self) -> str:
-        """C: row of step t of sequence b."""
-        return "b * call->T + t" if self.model.spec.batch_first else "t * call->B + b"
+    def has_workspace(self) -> bool:
+        return bool(self.buffers or self.scratch)
+
+    @property
+    def buffer_row(self) -> int:
+        """Numbers in one row of all buffers."""
+        return len(self.buffers) * self.output
+
+    @property
+    def row_strides(self) -> str:
+        """C: rows from step to step and from sequence to sequence in x and y of a batch."""
+        return ".step = 1, .next = T" if self.model.spec.batch_first else ".step = B, .next = 1"
 
     @property
     def layout(self) -> str:
@@ -210,10 +116,7 @@ class Plan:
 
     @property
     def widths(self) -> tuple[tuple[tuple[str, ...], int], ...]:
-        """Vector widths from widest to narrowest: (macros of instruction sets, lanes).
-
-        Of the sets wide enough for a whole block, those that the others include are enough.
-        """
+        """Vector widths up to the block, widest first: (macros of instruction sets, lanes)."""
         most = self.block * self.dtype.bytes
         widths = sorted({isa.vector_bytes for isa in ISAS if isa.vector_bytes <= most})
         return tuple(
@@ -246,15 +149,26 @@ def decide(model: Model) -> Plan:
         )
         for op in model.passes
     }
-    buffers = ("buffer0", "buffer1")[: spec.num_layers - 1]
-    last = spec.num_layers - 1
-    steps = []
-    for index, op in enumerate(model.passes):
-        source = buffers[(op.layer - 1) % 2] if op.layer else "x"
-        sink = "y" if op.layer == last else buffers[op.layer % 2]
-        column = f" + {op.state}" if op.reverse else ""
-        steps.append(Step(op, kernels[op.input], index, source, sink + column))
-    return Plan(model, TARGETS[spec.target], tuple(kernels.values()), tuple(steps), buffers)
+    steps = tuple(_step(spec, kernels[op.input], op, n) for n, op in enumerate(model.passes))
+    return Plan(model, TARGETS[spec.target], tuple(kernels.values()), steps, _buffers(spec))
+
+
+def _buffers(spec: Spec) -> dict[str, str]:
+    """Where rows between layers begin; two buffers are enough for any depth."""
+    starts = {
+        "buffer0": f"m + {spec.hidden_size}" if spec.proj_size else "workspace",
+        "buffer1": f"buffer0 + rows * {spec.output_size}",
+    }
+    return dict(list(starts.items())[: spec.num_layers - 1])
+
+
+def _step(spec: Spec, kernel: Kernel, op: Pass, index: int) -> Step:
+    """Layers fill two buffers by turns, the last one y; reverse passes the right half of a row."""
+    source = f"buffer{(op.layer - 1) % 2}" if op.layer else "x"
+    sink = "y" if op.layer == spec.num_layers - 1 else f"buffer{op.layer % 2}"
+    column = f" + {op.state}" if op.reverse else ""
+    below = f"s->h[{index - 1}]" if op.layer else "x"
+    return Step(op, kernel, index, source, sink + column, below)
 
 
 def pack(plan: Plan, params: Mapping[str, Array]) -> Array:
@@ -273,10 +187,10 @@ def _pack(step: Step, params: Mapping[str, Array]) -> Array:
         return np.atleast_2d(matrix.T)[:, at : at + k.hidden]
 
     def bias(s: Sum) -> Array:
-        """Biases that a sum starts from; added in float64, so that they are rounded once."""
+        """Biases that a sum starts from."""
         kinds = {"x": ["bias_ih"], "h": ["bias_hh"], "xh": ["bias_ih", "bias_hh"]}[s.reads]
-        terms = [gate(params[f"{kind}_{field}"].astype(np.float64), s.gate) for kind in kinds]
-        return sum(terms[1:], terms[0]).astype(w_ih.dtype)
+        terms = [gate(params[f"{kind}_{field}"], s.gate) for kind in kinds]
+        return sum(terms[1:], terms[0])
 
     rows = [bias(s) for s in k.cell.sums] if k.bias else []
     for product, matrix in zip(k.products, (w_ih, w_hh), strict=True):
@@ -290,10 +204,6 @@ def _pack(step: Step, params: Mapping[str, Array]) -> Array:
 
 def _panel(rows: Array, block: int) -> Array:
     """[R, units] -> [blocks][R][block], flat; units beyond the last are zero."""
-    blocks = _blocks(rows.shape[1], block)
-    padded = np.pad(rows, [(0, 0), (0, blocks * block - rows.shape[1])])
-    return padded.reshape(-1, blocks, block).transpose(1, 0, 2).ravel()
-
-
-def _blocks(units: int, block: int) -> int:
-    return -(-units // block)
+    count = blocks(rows.shape[1], block)
+    padded = np.pad(rows, [(0, 0), (0, count * block - rows.shape[1])])
+    return padded.reshape(-1, count, block).transpose(1, 0, 2).ravel()

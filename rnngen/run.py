@@ -97,7 +97,7 @@ class Network:
             raise ValueError(f"step: Expected input to be 1D or 2D, got {array.ndim}D instead")
         calls.check_width(self.spec, array)
         unbatched = array.ndim == 1
-        rows = np.ascontiguousarray(np.atleast_2d(array))
+        rows = calls.contiguous(np.atleast_2d(array))
         kind = "unbatched 1-D" if unbatched else "batched 2-D"
         memory = calls.state(self.plan, state, len(rows), array.ndim + 1, kind)
         y = np.empty((*array.shape[:-1], self.plan.output), self.spec.dtype)
@@ -111,12 +111,12 @@ class Network:
 
     def workspace(self, steps: int, batch: int) -> int:
         """Bytes of scratch that a call over T steps of B sequences takes."""
-        return int(getattr(self.library.lib, f"{self.spec.name}_workspace")(steps, batch))
+        return int(self._function("_workspace")(steps, batch))
 
     def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
         given, places = calls.packed(self.spec, sequence)
         state = calls.state(self.plan, hx, given.batch, 3, "batched 3-D")
-        output = np.empty((given.steps * given.batch, self.plan.output), self.spec.dtype)
+        output = np.empty((given.steps, self.plan.output), self.spec.dtype)
         self._forward(given, state, output)
         data = tensors.in_kind(output[places], True)
         return sequence._replace(data=data), self._answer(state, True, False)
@@ -129,22 +129,20 @@ class Network:
         return answer if len(answer) == 2 else answer[0]
 
     def _forward(self, given: Input, state: Array, output: Array) -> None:
-        weights = self._weights()
+        weights, ffi = self._weights(), self.library.ffi
         if not given.batch:
             return
-        scratch = self.workspace(given.steps, given.batch)
+        sizes = (given.steps, given.batch) if given.padded else (given.batch,)
+        scratch = self.workspace(given.steps, given.batch if given.padded else 1)
         self._check(
-            getattr(self.library.lib, f"{self.spec.name}_forward")(
+            self._function("_forward" if given.padded else "_forward_ragged")(
                 self._pointer("_weights *", weights),
                 self._pointer("_state *", state),
                 self._pointer("", given.x),
-                self.library.ffi.NULL
-                if given.lengths is None
-                else self.library.ffi.from_buffer("size_t *", given.lengths),
+                ffi.NULL if given.lengths is None else ffi.from_buffer("size_t *", given.lengths),
                 self._pointer("", output),
-                given.steps,
-                given.batch,
-                self.library.ffi.from_buffer("char *", np.empty(scratch, np.uint8)),
+                *sizes,
+                ffi.from_buffer("char *", np.empty(scratch, np.uint8)),
                 scratch,
             )
         )
@@ -153,9 +151,12 @@ class Network:
         """One step of each sequence; x [B, I], state [B, S], y [B, P]."""
         w = self._pointer("_weights *", self._weights())
         s, px, py = self._pointer("_state *", state), self._pointer("", x), self._pointer("", y)
-        step = getattr(self.library.lib, f"{self.spec.name}_step")
+        step = self._function("_step")
         for b in range(len(x)):
             self._check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
+
+    def _function(self, suffix: str) -> Any:
+        return getattr(self.library.lib, self.spec.name + suffix)
 
     def _weights(self) -> Array:
         if self._packed is None:

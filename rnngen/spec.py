@@ -48,7 +48,9 @@ class Spec(BaseModel):
     nonlinearity: Literal["tanh", "relu"] = Field("tanh", description="tanh or relu, for cell rnn")
     input_size: int = Field(description=_SIZE, ge=1, le=MAX_SIZE)
     hidden_size: int = Field(description=_SIZE, ge=1, le=MAX_SIZE)
-    num_layers: int = Field(1, description=_SIZE.replace(str(MAX_SIZE), "256"), ge=1, le=MAX_PASSES)
+    num_layers: int = Field(
+        1, description=f"a whole number from 1 to {MAX_PASSES}", ge=1, le=MAX_PASSES
+    )
     bias: bool = Field(True, description="true or false")
     batch_first: bool = Field(False, description="true or false")
     dropout: float = Field(0.0, description="a number from 0 to 1", ge=0, le=1)
@@ -94,7 +96,7 @@ class Spec(BaseModel):
     def _consistent(self) -> Spec:
         """A Spec made without load() keeps the rules as well."""
         given = {field: getattr(self, field) for field in self.model_fields_set}
-        if found := conflicts.find(given, Path()):
+        if found := conflicts.find(given):
             raise ValueError("; ".join(f"{c.field}: {c.message}" for c in found))
         return self
 

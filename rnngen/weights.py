@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,8 @@ from rnngen.errors import WeightsError
 from rnngen.model import Model
 
 Array = npt.NDArray[Any]
-_FORMATS = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' own names
+FORMATS = ("F16", "F32", "F64")  # safetensors' names of those that NumPy has
+MAX_HEADER = 10_000_000  # bytes of a safetensors header: a hundred thousand tensors
 _TORCH_SAFE = (2, 10)  # before, loading weights_only could run code: CVE-2026-24747
 
 
@@ -28,51 +30,67 @@ def load(source: str | Path | Mapping[str, Any], model: Model) -> dict[str, Arra
     """
     if isinstance(source, Mapping):
         return _checked(source, model, "")
+    if not isinstance(source, str | Path):
+        raise WeightsError(f"weights: a path or a state_dict; got {type(source).__name__}")
     path = Path(source)
-    if not path.is_file():
-        raise WeightsError(f"{path}: a weights file; got {'a folder' if path.is_dir() else 'none'}")
     readers = {".safetensors": _safetensors, ".pt": _torch_file, ".pth": _torch_file}
-    if path.suffix not in readers:
-        raise WeightsError(f"{path}: a .safetensors or .pt file; got '{path.suffix}'")
-    return _checked(readers[path.suffix](path), model, f"{path}: ")
+    try:
+        if not path.is_file():
+            got = "a folder" if path.is_dir() else "none"
+            raise WeightsError(f"{path}: a weights file; got {got}")
+        if path.suffix not in readers:
+            raise WeightsError(f"{path}: a .safetensors or .pt file; got '{path.suffix}'")
+        state = readers[path.suffix](path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise WeightsError(f"{path}: a file that can be read; got {reason}") from None
+    return _checked(state, model, f"{path}: ")
 
 
 def save(params: Mapping[str, Array], path: Path) -> None:
-    """Write a safetensors file."""
+    """Write a safetensors file. Raises OSError."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(a) for name, a in params.items()}, path)
+    try:
+        save_file({name: np.ascontiguousarray(a) for name, a in params.items()}, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from None
+    path.chmod(0o644)  # the library makes it private
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    _check_header(path)
     try:
+        _check_header(path)
         return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
+    except SafetensorError as error:
         raise WeightsError(f"{path}: a safetensors file; got {error}") from None
 
 
 def _check_header(path: Path) -> None:
     """What the library lets through: a name given twice, and number formats NumPy lacks."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise WeightsError(f"{path}: a safetensors file; got a header of {length} bytes")
+        text = file.read(length)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if twice := [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]:
             raise WeightsError(f"{path}: each name once; got {', '.join(sorted(twice))} twice")
         return dict(pairs)
 
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(length, 1_000_000)), object_pairs_hook=unique)
-            formats = {k: v["dtype"] for k, v in header.items() if k != "__metadata__"}
-        except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
-            return  # the library says what is wrong
-    if foreign := {k: f for k, f in formats.items() if f not in _FORMATS}:
-        listed = ", ".join(f"{name} {format}" for name, format in sorted(foreign.items()))
-        raise WeightsError(f"{path}: tensors of {', '.join(_FORMATS)}; got {listed}")
+    try:
+        header = json.loads(text, object_pairs_hook=unique)
+        formats = {k: v["dtype"] for k, v in header.items() if k != "__metadata__"}
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        raise WeightsError(f"{path}: a safetensors file; got a header that is none") from None
+    if foreign := {k: f for k, f in formats.items() if f not in FORMATS}:
+        listed = ", ".join(f"{name} {kind}" for name, kind in sorted(foreign.items()))
+        raise WeightsError(f"{path}: tensors of {', '.join(FORMATS)}; got {listed}")
 
 
 def _torch_file(path: Path) -> Mapping[str, Any]:

@@ -110,7 +110,7 @@ FACTORS = {
     "bias": (True, False),
     "batch_first": (False, True),
     "dtype": ("float32", "float64"),
-    "lanes": (1, 4, 8, 16),
+    "lanes": (1, 2, 4, 8, 16),  # 2: float64 in 16 bytes
     "input_size": (1, 3, 8, 17, 33),
     "hidden_size": (1, 3, 8, 17, 33),
 }

@@ -29,6 +29,8 @@ CORPUS = [
     spec(name="c5", cell="rnn", nonlinearity="relu", input_size=20, hidden_size=3, num_layers=2),
     spec(name="c6", input_size=1, hidden_size=1, dtype="float64", proj_size=0),
     spec(name="c7", proj_size=20, hidden_size=40, input_size=5, bidirectional=True),
+    spec(name="c8", input_size=150, hidden_size=140, proj_size=137),
+    spec(name="c9", cell="gru", input_size=3, hidden_size=200, num_layers=2, dtype="float64"),
 ]
 UNIDIRECTIONAL = [s for s in CORPUS if not s.bidirectional]
 
@@ -144,7 +146,8 @@ def drive(s, folder, compiler, flags, ragged=False, runner=()):
         (folder / name).write_text(text)
     defines = [f"-DNET={s.name}", f'-DHEADER="{s.name}.h"', f"-DREAL={network.plan.dtype.c}"]
     defines += [f"-DINPUTS={s.input_size}", f"-DOUTPUTS={s.output_size}"]
-    defines += [] if s.bidirectional or s.batch_first else ["-DSTEPS"]
+    defines += [] if s.bidirectional else ["-DSTEPS"]
+    defines += ["-DBATCH_FIRST"] if s.batch_first else []
     files = [HARNESS, f"{s.name}.c"]
     run(compiler, "-std=gnu99", "-O1", "-g", *flags, *defines, "-I.", *files, "-o", "harness",
         "-pthread", folder=folder)  # fmt: skip
@@ -189,7 +192,7 @@ def test_clang(tool, tmp_path, s):
     drive(s, tmp_path, tool("clang"), ["-O3", "-march=native", "-ffp-contract=fast"])
 
 
-@pytest.mark.parametrize("s", CORPUS[::2], ids=lambda s: s.name)
+@pytest.mark.parametrize("s", CORPUS, ids=lambda s: s.name)
 def test_neon(tool, tmp_path, s):
     """The vectors of another machine, under an emulator."""
     drive(s, tmp_path, tool("aarch64-linux-gnu-gcc"), ["-static"], True, [tool("qemu-aarch64")])

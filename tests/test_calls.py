@@ -63,7 +63,7 @@ def test_dtype_of_the_state(cell):
     args = torch.zeros(2, 1, 3), zeros(cell, 1, 1, 4, dtype=torch.float64)
     with pytest.raises(RuntimeError):
         theirs(*args)
-    with pytest.raises(ValueError, match=r"RNN hx dtype \(torch.float64\) does not match"):
+    with pytest.raises(RuntimeError, match=r"RNN hx dtype \(torch.float64\) does not match"):
         ours(*args)
 
 
@@ -127,6 +127,17 @@ def test_no_weights_yet():
         network.validate()
 
 
+def test_memory_at_an_odd_place(cc):
+    """Bytes from a file or a socket need not be aligned; C reads a copy."""
+    s = spec(cell="gru")
+    network = net(s)
+    x, h, _ = data(s)
+    odd = np.frombuffer(b"." + x.tobytes(), np.float32, offset=1).reshape(x.shape)
+    assert not odd.flags.aligned
+    assert np.array_equal(network(odd, h)[0], network(x, h)[0])
+    assert np.array_equal(network.step(odd[0], h)[0], network.step(x[0], h)[0])
+
+
 LENGTHS = {
     "zero": ([0, 2], "Length of all samples has to be greater than 0"),
     "negative": ([2, -1], "Length of all samples has to be greater than 0"),
@@ -142,6 +153,16 @@ def test_lengths(what):
     lengths, message = LENGTHS[what]
     with pytest.raises((RuntimeError, ValueError), match=message):
         ours(np.zeros((4, 2, 3), np.float32), lengths=lengths)
+
+
+def test_lengths_in_any_form():
+    """A list, a tuple, an array, a tensor; none for an empty batch."""
+    ours, _ = both("gru")
+    x = np.ones((4, 2, 3), np.float32)
+    wanted = ours(x, lengths=[2, 4])[0]
+    for lengths in ((2, 4), np.array([2, 4], np.int16), torch.tensor([2, 4])):
+        assert np.array_equal(ours(x, lengths=lengths)[0], wanted)
+    assert ours(x[:, :0], lengths=[])[0].shape == (4, 0, 4)
 
 
 def test_lengths_belong_to_a_padded_batch():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,10 +75,11 @@ def test_init(cli):
     assert all(f"{field}:" in text for field in spec_module.Spec.model_fields)
     validator = Draft7Validator(json.loads(Path("rnngen.schema.json").read_text()))
     assert validator.is_valid(yaml.safe_load(text))
-    hidden = [line[2:] for line in text.splitlines() if line.startswith("# ") and ": " in line][2:]
-    fields = {**yaml.safe_load(text), **yaml.safe_load("\n".join(hidden)), "cell": "rnn"}
-    del fields["proj_size"]
-    assert rnngen.load_spec(fields).public() == rnngen.load_spec(fields | {}).public()
+    shown = [line[2:] for line in text.splitlines() if line.startswith("# ") and ": " in line][2:]
+    given = yaml.safe_load(text)
+    defaults = yaml.safe_load("\n".join(shown))
+    del defaults["nonlinearity"]  # of another cell
+    assert rnngen.load_spec(given | defaults).public() == rnngen.load_spec(given).public()
     before = Path("kws.yaml").read_text()
     code, out, err = cli("init", "kws.yaml")
     assert (code, out, err) == (2, "", "kws.yaml: a new file; there is one already\n")
@@ -263,6 +265,51 @@ def test_an_older_build_makes_way(cli, cc):
     assert not [name for name in os.listdir("generated/toy") if name.startswith(".")]
 
 
+def test_nothing_of_an_older_write_stays(cli, cc):
+    """Old weights under new code, or old code under new weights, would be a wrong answer."""
+
+    def ours():
+        return {re.sub("_toy_.*", "module", name) for name in os.listdir("generated/toy")}
+
+    code = {"toy.c", "toy.h", "manifest.json"}
+    python = {"__init__.py", "setup.py", "pyproject.toml", "module"}
+    save_file(weights(spec(cell="gru")), "w.safetensors")
+    cli("build", "toy.yaml", "-q", "--weights", "w.safetensors")
+    assert ours() == code | python | {"toy.safetensors"}
+    cli("generate", "toy.yaml", "-q", "--bake", "--weights", "w.safetensors")
+    baked = {"toy_weights.c", "toy_weights.h"}
+    assert ours() == code | python | baked | {"toy.safetensors"}  # all of one network
+    cli("build", "toy.yaml", "-q")
+    assert ours() == code | python  # no weights given
+    cli("generate", "toy.yaml", "-q", "--bake", "--weights", "w.safetensors")
+    Path("toy.yaml").write_text(SPEC.replace("5", "6"))
+    cli("generate", "toy.yaml", "-q")
+    assert ours() == code  # another network
+
+
+def test_a_write_that_was_cut_short(cli):
+    """What a killed process left is cleared, not taken for somebody's work."""
+    Path("generated/toy/.rnngen.abc").mkdir(parents=True)
+    Path("generated/toy/.rnngen.abc/toy.c").write_text("half")
+    assert cli("generate", "toy.yaml")[0] == 0
+    assert sorted(os.listdir("generated/toy")) == ["manifest.json", "toy.c", "toy.h"]
+
+
+def test_a_folder_with_blanks(cli, cc):
+    """What to type next can be typed."""
+    _, out, _ = cli("build", "toy.yaml", "--out", "my nets")
+    assert "PYTHONPATH='my nets'" in out
+    assert "pip install './my nets/toy'" in out
+
+
+def test_init_follows_no_link(cli, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "rnngen.schema.json").symlink_to(tmp_path / "precious")
+    assert cli("init", "new.yaml")[0] == 0
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "rnngen.schema.json").is_symlink()
+
+
 # validate, bench, doctor.
 
 
@@ -337,6 +384,18 @@ def test_doctor(cli, cc, monkeypatch):
     assert "found none" in found["compiler"]["detail"]
 
 
+def test_doctor_tries_the_cache(cli, monkeypatch):
+    from rnngen import doctor
+
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", full)
+    code, out, _ = cli("doctor")
+    assert code == 1
+    assert "No space left on device" in out
+
+
 # Manners.
 
 
@@ -385,22 +444,51 @@ def test_a_closed_pipe():
     assert out.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["mkdtemp", "replace", "write_text", "mkdir"])
-def test_every_file_operation_may_fail(cli, monkeypatch, name):
+OPERATIONS = {
+    "mkdtemp": package.tempfile,
+    "replace": package.os,
+    "copyfile": package.shutil,
+    **dict.fromkeys(("write_text", "mkdir", "chmod", "iterdir"), Path),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_file_operation_may_fail(cli, cc, monkeypatch, name):
     """Whatever of it fails while writing a folder: one message, no half-written file."""
-    owner = {"mkdtemp": package.tempfile, "replace": package.os}.get(name, Path)
-    real = getattr(owner, name)
+    save_file(weights(spec(cell="gru")), "w.safetensors")
+    command = ("build", "toy.yaml", "-q", "--weights", "w.safetensors")
+    cli("build", "toy.yaml", "-q", "--out", "warm")  # what is compiled is in the cache
+    real = getattr(OPERATIONS[name], name)
 
     def broken(*args, **kwargs):
-        raise OSError(28, "No space left on device", str(args[0]) if args else None)
+        if "generated" in str(args):
+            raise OSError(28, "No space left on device", str(args[0]) if args else None)
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(owner, name, broken)
-    code, out, err = cli("generate", "toy.yaml")
+    def broken_everywhere(*args, **kwargs):
+        raise OSError(28, "No space left on device", None)
+
+    monkeypatch.setattr(OPERATIONS[name], name, broken_everywhere if name == "mkdtemp" else broken)
+    code, out, err = cli(*command)
+    monkeypatch.setattr(OPERATIONS[name], name, real)
     assert (code, out) == (2, "")
     assert err.startswith("out: a folder that can be written; No space left on device at ")
-    monkeypatch.setattr(owner, name, real)
     assert not Path("generated/toy").exists() or os.listdir("generated/toy") == []
-    assert cli("generate", "toy.yaml")[0] == 0
+    assert cli(*command)[0] == 0
+
+
+def test_a_disk_too_small_for_the_weights(cli, cc, monkeypatch):
+    """safetensors has an error of its own for it."""
+    import safetensors.numpy
+
+    def full(*_):
+        raise safetensors.SafetensorError("No space left on device")
+
+    save_file(weights(spec(cell="gru")), "w.safetensors")
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    code, _, err = cli("build", "toy.yaml", "-q", "--weights", "w.safetensors")
+    assert code == 2
+    assert err.startswith("out: a folder that can be written; No space left on device at ")
 
 
 def test_the_cache_says_its_name(cli, own_cache, cc):

@@ -43,4 +43,7 @@ def test_committed_samples_are_these():
         pytest.skip("not a git checkout")
     files = [Path(line) for line in listed.stdout.splitlines()]
     assert {path.parts[1] for path in files} == set(SAMPLES)
-    assert {path.suffix for path in files} == {".c", ".h", ".py", ".json", ".toml"}
+    for name, spec in SAMPLES.items():
+        plan = decide(resolve(rnngen.load_spec(spec)))
+        texts = render.files(plan) | render.manifest(plan) | render.package(plan)
+        assert {path.name for path in files if path.parts[1] == name} == set(texts)

@@ -29,6 +29,7 @@ from nets import (
     state,
 )
 
+from rnngen.calls import packed
 from rnngen.validate import Case, Line
 
 pytestmark = pytest.mark.usefixtures("cc")
@@ -53,8 +54,9 @@ def misses(rows: list[dict], prefix: str) -> list[tuple[dict, Line]]:
 
 
 def test_covering_array_covers():
-    """Every pair of values of any two factors meets in some network."""
+    """Every pair of values of any two factors meets in some network, and there are few networks."""
     assert all_pairs() <= pairs(ROWS)
+    assert len(ROWS) <= 50
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -181,6 +183,23 @@ def test_padded_with_lengths(batch_first):
     padded, _ = pad(packed, batch_first=batch_first)
     assert output.tobytes() == padded.numpy().tobytes()
     assert h_n.tobytes() == state_n.numpy().tobytes()
+
+
+def test_a_packed_sequence_is_not_padded(monkeypatch):
+    """What C gets and fills is as long as the valid steps, however uneven the lengths."""
+    network = net(spec(cell="gru", bidirectional=True, num_layers=2))
+    lengths = [1] * 300 + [4000]
+    sequences = [torch.ones(n, 3) for n in lengths]
+    pack = torch.nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False)
+    given, places = packed(network.spec, pack)
+    assert given.x.shape == (4300, 3)
+    assert sorted(places) == list(range(4300))
+    asked = []
+    monkeypatch.setattr(type(network), "workspace", lambda self, *n: asked.append(n) or 1 << 20)
+    output, h_n = network(pack)
+    assert asked == [(4300, 1)]
+    assert output.data.shape == (4300, 10)
+    assert h_n.shape == (4, 301, 5)
 
 
 def test_padding_is_never_read():

@@ -6,6 +6,7 @@ import json
 import os
 import string
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -239,16 +240,35 @@ def test_alias_bomb():
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
-def test_depth(opening):
-    """Two thousand levels cost no recursion."""
-    assert "RNN0" in refusal(GOOD + "bias: " + opening * 2000)
-    assert "RNN0" in refusal(opening * 2000)
+@pytest.mark.parametrize("levels", [17, 2000, 16000])
+def test_depth(opening, levels):
+    """However deep, reading ends soon after it has gone wrong."""
+    assert "RNN0" in refusal(GOOD + "bias: " + opening * levels)
+    assert "RNN0" in refusal(opening * levels)
+
+
+def test_reading_ends_where_it_makes_no_sense(monkeypatch):
+    """PyYAML's cost grows with the square of the depth; only the beginning is ever read."""
+    read = []
+    parse = document.yaml.parse
+
+    def counted(*args, **kwargs):
+        for event in parse(*args, **kwargs):
+            read.append(event)
+            yield event
+
+    monkeypatch.setattr(document.yaml, "parse", counted)
+    deep = refusal(GOOD + "bias: " + "[" * 60000)
+    assert deep.endswith("RNN010 bias: a single value; got a list")
+    assert len(read) < 300
+    read.clear()
+    many = "".join(f"a{n}: 1\n" for n in range(5000))
+    assert "RNN010 at most 64 fields; got more" in refusal(many)
+    assert len(read) < 200
 
 
 def test_size():
-    assert (
-        refusal("#" * 65537 + "\n") == "spec:1:1: RNN002 a spec has at most 64 KiB; got 65538 bytes"
-    )
+    assert refusal("#" * 65537 + "\n") == "spec:1:1: RNN002 a spec has at most 64 KiB; got more"
     assert rnngen.load_spec(GOOD + "#" * (65536 - len(GOOD))).name == "toy"
 
 
@@ -285,7 +305,8 @@ def test_encodings(tmp_path, data, message):
 
 
 TAKEN = """int class restrict alignas co_await def time math stdio string read write index y0 j1
-gamma near far con nul com1 errno numpy torch rnngen main size_t stdin"""
+gamma near far con nul com1 errno numpy torch rnngen main size_t stdin
+pydantic filelock jinja2 alloca"""
 
 
 @pytest.mark.parametrize("name", TAKEN.split())
@@ -343,6 +364,21 @@ def test_weights_behind_a_link(tmp_path):
     assert "a file below the spec's folder, also behind links" in refusal(
         tmp_path / "in" / "toy.yaml"
     )
+
+
+def test_links_in_a_circle(tmp_path):
+    (tmp_path / "w.safetensors").symlink_to(tmp_path / "w.safetensors")
+    (tmp_path / "toy.yaml").write_text(GOOD + "weights: w.safetensors\n")
+    assert "RNN110 weights: a file below the spec's folder" in refusal(tmp_path / "toy.yaml")
+
+
+def test_links_in_the_working_folder_do_not_matter(tmp_path, monkeypatch):
+    """The spec's own folder counts."""
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "toy.yaml").write_text(GOOD + "weights: w.safetensors\n")
+    (tmp_path / "w.safetensors").symlink_to("/etc/passwd")
+    monkeypatch.chdir(tmp_path)
+    assert rnngen.load_spec("away/toy.yaml").weights_path == Path("away/w.safetensors")
 
 
 def test_weights_are_relative_to_the_spec(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,6 +183,41 @@ def test_a_false_shape(path):
 def test_formats_that_numpy_lacks(path):
     header(path, lambda text: text.replace('"F32"', '"BF16"').replace("[20", "[40"))
     assert "tensors of F16, F32, F64; got bias_hh_l0 BF16" in refusal(path)
+
+
+@pytest.mark.parametrize("change", ["twice", "format"])
+def test_a_header_full_of_blanks(path, change):
+    """Padding hides nothing from the checks."""
+    first = json.dumps({"bias_hh_l0": {"dtype": "F32", "shape": [20], "data_offsets": [0, 80]}})
+
+    def edit(text):
+        other = text.strip()[1:]
+        other = f"{first[1:-1]},{other}" if change == "twice" else other.replace("F32", "BF16")
+        return "{" + " " * 1_200_000 + other
+
+    header(path, edit)
+    wanted = {"twice": "got bias_hh_l0 twice", "format": "tensors of F16, F32, F64; got"}[change]
+    assert wanted in refusal(path)
+
+
+def test_a_file_that_may_not_be_read(path, monkeypatch):
+    def denied(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert refusal(path) == f"{path}: a file that can be read; got Permission denied"
+
+
+@pytest.mark.parametrize("source", [5, b"w.pt", ["w.pt"], object()])
+def test_neither_path_nor_state_dict(source):
+    assert refusal(source).startswith("weights: a path or a state_dict; got ")
+
+
+def test_a_path_with_a_nul():
+    """Python 3.11 raises ValueError for it, later ones say that there is no such file."""
+    assert "a weights file; got none" in refusal("a\0.safetensors").replace(
+        "a file that can be read; got embedded null byte", "a weights file; got none"
+    )
 
 
 def test_metadata_is_no_tensor(tmp_path, params):

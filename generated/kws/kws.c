@@ -19,8 +19,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __FAST_MATH__
-#error "kws.c: compile without -ffast-math, the activations need each rounding"
+/* The activations need each rounding in its place. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "kws.c: compile without -ffast-math and its kin"
+#elif defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ % 16 && !defined(__STRICT_ANSI__)
+#error "kws.c: compile with -std=c99 or -msse2, numbers are wider than they should be"
 #endif
 
 /* A vector is as wide as the machine that this is compiled for; the weights suit every width.
@@ -162,11 +165,13 @@ static inline vec vtanh(vec x)
     return from_bits(to_bits(m / (2 - m)) | (to_bits(x) & 0x80000000u));
 }
 
-/* What all passes of one call share. */
+/* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
     kws_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
     size_t T, B;
+    size_t step; /* rows from one step of a sequence to its next */
+    size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
 } kws_call;
 
 /* LANES units, from unit j on, of one step of one sequence: x [40], h [64] -> y [64].
@@ -254,19 +259,22 @@ static void kws_gru_40_step(
 static void kws_gru_40_pass(
     const kws_call *call, int pass, const real *w, const real *x, real *y)
 {
+    size_t first = 0;
+
     for (size_t b = 0; b < call->B; b++) {
         const size_t steps = call->lengths ? call->lengths[b] : call->T;
         kws_state *const s = call->s + b;
         const real *h = s->h[pass];
 
         for (size_t t = 0; t < steps; t++) {
-            const size_t n = t * call->B + b;
+            const size_t n = first + t * call->step;
             real *const y_t = y + n * 64;
 
             kws_gru_40_step(w, x + n * 40, h, y_t);
             h = y_t;
         }
         memcpy(s->h[pass], h, sizeof s->h[pass]);
+        first += call->next ? call->next : steps;
     }
 }
 
@@ -355,28 +363,41 @@ static void kws_gru_64_step(
 static void kws_gru_64_pass(
     const kws_call *call, int pass, const real *w, const real *x, real *y)
 {
+    size_t first = 0;
+
     for (size_t b = 0; b < call->B; b++) {
         const size_t steps = call->lengths ? call->lengths[b] : call->T;
         kws_state *const s = call->s + b;
         const real *h = s->h[pass];
 
         for (size_t t = 0; t < steps; t++) {
-            const size_t n = t * call->B + b;
+            const size_t n = first + t * call->step;
             real *const y_t = y + n * 64;
 
             kws_gru_64_step(w, x + n * 64, h, y_t);
             h = y_t;
         }
         memcpy(s->h[pass], h, sizeof s->h[pass]);
+        first += call->next ? call->next : steps;
     }
 }
 
 size_t kws_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 0 * sizeof(real);
     const size_t each = 64 * sizeof(real); /* buffer0 */
 
-    return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
+    return T && B > SIZE_MAX / each / T ? SIZE_MAX : T * B * each;
+}
+
+/* All passes of a call. */
+static void kws_run(
+    const kws_call *call, const kws_weights *w, const real *x, real *y,
+    void *workspace)
+{
+    real *const buffer0 = workspace;
+
+    kws_gru_40_pass(call, 0, w->l0, x, buffer0);
+    kws_gru_64_pass(call, 1, w->l1, buffer0, y);
 }
 
 int kws_forward(
@@ -384,6 +405,8 @@ int kws_forward(
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = kws_workspace(T, B);
+    const kws_call call = {
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1};
 
     if (!w || !s || !x || !y || (needed && !workspace))
         return KWS_E_NULL;
@@ -394,12 +417,32 @@ int kws_forward(
             return KWS_E_LENGTH;
     if (workspace_bytes < needed)
         return KWS_E_WORKSPACE;
+    kws_run(&call, w, x, y, workspace);
+    return KWS_OK;
+}
 
-    real *const buffer0 = workspace;
-    const kws_call call = {s, lengths, T, B};
+int kws_forward_ragged(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const kws_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    size_t rows = 0;
 
-    kws_gru_40_pass(&call, 0, w->l0, x, buffer0);
-    kws_gru_64_pass(&call, 1, w->l1, buffer0, y);
+    if (!w || !s || !x || !lengths || !y)
+        return KWS_E_NULL;
+    for (size_t b = 0; b < B; b++) {
+        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
+            return KWS_E_LENGTH;
+        rows += lengths[b];
+    }
+
+    const size_t needed = kws_workspace(rows, 1);
+
+    if (needed && !workspace)
+        return KWS_E_NULL;
+    if (workspace_bytes < needed)
+        return KWS_E_WORKSPACE;
+    kws_run(&call, w, x, y, workspace);
     return KWS_OK;
 }
 

@@ -17,10 +17,10 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     KWS_OK = 0,
-    KWS_E_NULL = 1,      /* a pointer is NULL */
-    KWS_E_STEPS = 2,     /* T is 0 */
-    KWS_E_LENGTH = 3,    /* a length is 0 or above T */
-    KWS_E_WORKSPACE = 4  /* the workspace is smaller than kws_workspace says */
+    KWS_E_NULL = 1,     /* a pointer is NULL */
+    KWS_E_STEPS = 2,    /* T is 0 */
+    KWS_E_LENGTH = 3,   /* a length is 0 or above T */
+    KWS_E_WORKSPACE = 4 /* the workspace is smaller than kws_workspace says */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -49,13 +49,20 @@ int kws_forward(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 
+/* The same without padding: B sequences, each of lengths [B] steps, one after the other in
+ * x [N][40] -> y [N][64], N the sum of lengths.
+ * The workspace is that of N steps of one sequence. */
+int kws_forward_ragged(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+
 /* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward.
  * Rows between layers, 256 bytes, lie on the stack. */
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_4deafd0c03b74ffc",
+    "kws._kws_0e0ee59b8f5ae778",
     '#include "kws.h"',
     sources=["kws.c"],
     include_dirs=["."],

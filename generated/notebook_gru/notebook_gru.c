@@ -19,8 +19,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __FAST_MATH__
-#error "notebook_gru.c: compile without -ffast-math, the activations need each rounding"
+/* The activations need each rounding in its place. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "notebook_gru.c: compile without -ffast-math and its kin"
+#elif defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ % 16 && !defined(__STRICT_ANSI__)
+#error "notebook_gru.c: compile with -std=c99 or -msse2, numbers are wider than they should be"
 #endif
 
 /* A vector is as wide as the machine that this is compiled for; the weights suit every width.
@@ -158,11 +161,13 @@ static inline vec vtanh(vec x)
     return from_bits(to_bits(m / (2 - m)) | (to_bits(x) & 0x80000000u));
 }
 
-/* What all passes of one call share. */
+/* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
     notebook_gru_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
     size_t T, B;
+    size_t step; /* rows from one step of a sequence to its next */
+    size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
 } notebook_gru_call;
 
 /* LANES units, from unit j on, of one step of one sequence: x [1], h [2] -> y [2].
@@ -215,6 +220,8 @@ static void notebook_gru_gru_1_step(
 static void notebook_gru_gru_1_pass(
     const notebook_gru_call *call, int pass, const real *w, const real *x, real *y)
 {
+    size_t first = 0;
+
     for (size_t b = 0; b < call->B; b++) {
         const size_t steps = call->lengths ? call->lengths[b] : call->T;
         notebook_gru_state *const s = call->s + b;
@@ -222,13 +229,14 @@ static void notebook_gru_gru_1_pass(
 
         for (size_t i = 0; i < steps; i++) {
             const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-            const size_t n = t * call->B + b;
+            const size_t n = first + t * call->step;
             real *const y_t = y + n * 4;
 
             notebook_gru_gru_1_step(w, x + n * 1, h, y_t);
             h = y_t;
         }
         memcpy(s->h[pass], h, sizeof s->h[pass]);
+        first += call->next ? call->next : steps;
     }
 }
 
@@ -288,6 +296,8 @@ static void notebook_gru_gru_4_step(
 static void notebook_gru_gru_4_pass(
     const notebook_gru_call *call, int pass, const real *w, const real *x, real *y)
 {
+    size_t first = 0;
+
     for (size_t b = 0; b < call->B; b++) {
         const size_t steps = call->lengths ? call->lengths[b] : call->T;
         notebook_gru_state *const s = call->s + b;
@@ -295,22 +305,35 @@ static void notebook_gru_gru_4_pass(
 
         for (size_t i = 0; i < steps; i++) {
             const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-            const size_t n = t * call->B + b;
+            const size_t n = first + t * call->step;
             real *const y_t = y + n * 4;
 
             notebook_gru_gru_4_step(w, x + n * 4, h, y_t);
             h = y_t;
         }
         memcpy(s->h[pass], h, sizeof s->h[pass]);
+        first += call->next ? call->next : steps;
     }
 }
 
 size_t notebook_gru_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 0 * sizeof(real);
     const size_t each = 4 * sizeof(real); /* buffer0 */
 
-    return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
+    return T && B > SIZE_MAX / each / T ? SIZE_MAX : T * B * each;
+}
+
+/* All passes of a call. */
+static void notebook_gru_run(
+    const notebook_gru_call *call, const notebook_gru_weights *w, const real *x, real *y,
+    void *workspace)
+{
+    real *const buffer0 = workspace;
+
+    notebook_gru_gru_1_pass(call, 0, w->l0, x, buffer0);
+    notebook_gru_gru_1_pass(call, 1, w->l0_reverse, x, buffer0 + 2);
+    notebook_gru_gru_4_pass(call, 2, w->l1, buffer0, y);
+    notebook_gru_gru_4_pass(call, 3, w->l1_reverse, buffer0, y + 2);
 }
 
 int notebook_gru_forward(
@@ -318,6 +341,8 @@ int notebook_gru_forward(
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = notebook_gru_workspace(T, B);
+    const notebook_gru_call call = {
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1};
 
     if (!w || !s || !x || !y || (needed && !workspace))
         return NOTEBOOK_GRU_E_NULL;
@@ -328,13 +353,31 @@ int notebook_gru_forward(
             return NOTEBOOK_GRU_E_LENGTH;
     if (workspace_bytes < needed)
         return NOTEBOOK_GRU_E_WORKSPACE;
+    notebook_gru_run(&call, w, x, y, workspace);
+    return NOTEBOOK_GRU_OK;
+}
 
-    real *const buffer0 = workspace;
-    const notebook_gru_call call = {s, lengths, T, B};
+int notebook_gru_forward_ragged(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const notebook_gru_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    size_t rows = 0;
 
-    notebook_gru_gru_1_pass(&call, 0, w->l0, x, buffer0);
-    notebook_gru_gru_1_pass(&call, 1, w->l0_reverse, x, buffer0 + 2);
-    notebook_gru_gru_4_pass(&call, 2, w->l1, buffer0, y);
-    notebook_gru_gru_4_pass(&call, 3, w->l1_reverse, buffer0, y + 2);
+    if (!w || !s || !x || !lengths || !y)
+        return NOTEBOOK_GRU_E_NULL;
+    for (size_t b = 0; b < B; b++) {
+        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
+            return NOTEBOOK_GRU_E_LENGTH;
+        rows += lengths[b];
+    }
+
+    const size_t needed = notebook_gru_workspace(rows, 1);
+
+    if (needed && !workspace)
+        return NOTEBOOK_GRU_E_NULL;
+    if (workspace_bytes < needed)
+        return NOTEBOOK_GRU_E_WORKSPACE;
+    notebook_gru_run(&call, w, x, y, workspace);
     return NOTEBOOK_GRU_OK;
 }

@@ -34,10 +34,10 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     NOTEBOOK_GRU_OK = 0,
-    NOTEBOOK_GRU_E_NULL = 1,      /* a pointer is NULL */
-    NOTEBOOK_GRU_E_STEPS = 2,     /* T is 0 */
-    NOTEBOOK_GRU_E_LENGTH = 3,    /* a length is 0 or above T */
-    NOTEBOOK_GRU_E_WORKSPACE = 4  /* the workspace is smaller than notebook_gru_workspace says */
+    NOTEBOOK_GRU_E_NULL = 1,     /* a pointer is NULL */
+    NOTEBOOK_GRU_E_STEPS = 2,    /* T is 0 */
+    NOTEBOOK_GRU_E_LENGTH = 3,   /* a length is 0 or above T */
+    NOTEBOOK_GRU_E_WORKSPACE = 4 /* the workspace is smaller than notebook_gru_workspace says */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -67,6 +67,13 @@ size_t notebook_gru_workspace(size_t T, size_t B);
 int notebook_gru_forward(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+
+/* The same without padding: B sequences, each of lengths [B] steps, one after the other in
+ * x [N][1] -> y [N][4], N the sum of lengths.
+ * The workspace is that of N steps of one sequence. */
+int notebook_gru_forward_ragged(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
 
 #ifdef __cplusplus
 }

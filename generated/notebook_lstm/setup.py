@@ -17,10 +17,10 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     NOTEBOOK_LSTM_OK = 0,
-    NOTEBOOK_LSTM_E_NULL = 1,      /* a pointer is NULL */
-    NOTEBOOK_LSTM_E_STEPS = 2,     /* T is 0 */
-    NOTEBOOK_LSTM_E_LENGTH = 3,    /* a length is 0 or above T */
-    NOTEBOOK_LSTM_E_WORKSPACE = 4  /* the workspace is smaller than notebook_lstm_workspace says */
+    NOTEBOOK_LSTM_E_NULL = 1,     /* a pointer is NULL */
+    NOTEBOOK_LSTM_E_STEPS = 2,    /* T is 0 */
+    NOTEBOOK_LSTM_E_LENGTH = 3,   /* a length is 0 or above T */
+    NOTEBOOK_LSTM_E_WORKSPACE = 4 /* the workspace is smaller than notebook_lstm_workspace says */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -51,10 +51,17 @@ size_t notebook_lstm_workspace(size_t T, size_t B);
 int notebook_lstm_forward(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+
+/* The same without padding: B sequences, each of lengths [B] steps, one after the other in
+ * x [N][1] -> y [N][4], N the sum of lengths.
+ * The workspace is that of N steps of one sequence. */
+int notebook_lstm_forward_ragged(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_ffceb0ecc933b5c6",
+    "notebook_lstm._notebook_lstm_05515fc558b6d5c0",
     '#include "notebook_lstm.h"',
     sources=["notebook_lstm.c"],
     include_dirs=["."],

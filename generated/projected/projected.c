@@ -20,8 +20,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __FAST_MATH__
-#error "projected.c: compile without -ffast-math, the activations need each rounding"
+/* The activations need each rounding in its place. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "projected.c: compile without -ffast-math and its kin"
+#elif defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ % 16 && !defined(__STRICT_ANSI__)
+#error "projected.c: compile with -std=c99 or -msse2, numbers are wider than they should be"
 #endif
 
 /* A vector is as wide as the machine that this is compiled for; the weights suit every width.
@@ -163,12 +166,13 @@ static inline vec vtanh(vec x)
     return from_bits(to_bits(m / (2 - m)) | (to_bits(x) & 0x80000000u));
 }
 
-/* What all passes of one call share. */
+/* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
     projected_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
     size_t T, B;
-    real *m; /* [12], the cell's output before the projection */
+    size_t step; /* rows from one step of a sequence to its next */
+    size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
 } projected_call;
 
 /* LANES units, from unit j on, of one step of one sequence: x [6], h [5], c [12] -> c, y [12].
@@ -247,7 +251,8 @@ static PROJECTED_NOINLINE void projected_lstm_6_project(
     put(y, j, 5, a);
 }
 
-/* One step of one sequence: x [6], h [5], c [12] -> c, y [5], the new h. m [12] is scratch. */
+/* One step of one sequence: x [6], h [5], c [12] -> c, y [5], the new h.
+ * m [12] is scratch, the output before W_hr. */
 static void projected_lstm_6_step(
     const real *w, const real *x, const real *h, real *c, real *m, real *y)
 {
@@ -260,8 +265,10 @@ static void projected_lstm_6_step(
 /* One pass over all sequences, each from its first step to its last, or back: x rows of
  * 6 -> y rows of 10. */
 static void projected_lstm_6_pass(
-    const projected_call *call, int pass, const real *w, const real *x, real *y)
+    const projected_call *call, int pass, const real *w, const real *x, real *m, real *y)
 {
+    size_t first = 0;
+
     for (size_t b = 0; b < call->B; b++) {
         const size_t steps = call->lengths ? call->lengths[b] : call->T;
         projected_state *const s = call->s + b;
@@ -269,13 +276,14 @@ static void projected_lstm_6_pass(
 
         for (size_t i = 0; i < steps; i++) {
             const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-            const size_t n = b * call->T + t;
+            const size_t n = first + t * call->step;
             real *const y_t = y + n * 10;
 
-            projected_lstm_6_step(w, x + n * 6, h, s->c[pass], call->m, y_t);
+            projected_lstm_6_step(w, x + n * 6, h, s->c[pass], m, y_t);
             h = y_t;
         }
         memcpy(s->h[pass], h, sizeof s->h[pass]);
+        first += call->next ? call->next : steps;
     }
 }
 
@@ -286,11 +294,24 @@ size_t projected_workspace(size_t T, size_t B)
     return 12 * sizeof(real);
 }
 
+/* All passes of a call. */
+static void projected_run(
+    const projected_call *call, const projected_weights *w, const real *x, real *y,
+    void *workspace)
+{
+    real *const m = workspace;
+
+    projected_lstm_6_pass(call, 0, w->l0, x, m, y);
+    projected_lstm_6_pass(call, 1, w->l0_reverse, x, m, y + 5);
+}
+
 int projected_forward(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = projected_workspace(T, B);
+    const projected_call call = {
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = 1, .next = T};
 
     if (!w || !s || !x || !y || (needed && !workspace))
         return PROJECTED_E_NULL;
@@ -301,11 +322,31 @@ int projected_forward(
             return PROJECTED_E_LENGTH;
     if (workspace_bytes < needed)
         return PROJECTED_E_WORKSPACE;
+    projected_run(&call, w, x, y, workspace);
+    return PROJECTED_OK;
+}
 
-    real *const m = workspace;
-    const projected_call call = {s, lengths, T, B, m};
+int projected_forward_ragged(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const projected_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    size_t rows = 0;
 
-    projected_lstm_6_pass(&call, 0, w->l0, x, y);
-    projected_lstm_6_pass(&call, 1, w->l0_reverse, x, y + 5);
+    if (!w || !s || !x || !lengths || !y)
+        return PROJECTED_E_NULL;
+    for (size_t b = 0; b < B; b++) {
+        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
+            return PROJECTED_E_LENGTH;
+        rows += lengths[b];
+    }
+
+    const size_t needed = projected_workspace(rows, 1);
+
+    if (needed && !workspace)
+        return PROJECTED_E_NULL;
+    if (workspace_bytes < needed)
+        return PROJECTED_E_WORKSPACE;
+    projected_run(&call, w, x, y, workspace);
     return PROJECTED_OK;
 }

@@ -17,10 +17,10 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     PROJECTED_OK = 0,
-    PROJECTED_E_NULL = 1,      /* a pointer is NULL */
-    PROJECTED_E_STEPS = 2,     /* T is 0 */
-    PROJECTED_E_LENGTH = 3,    /* a length is 0 or above T */
-    PROJECTED_E_WORKSPACE = 4  /* the workspace is smaller than projected_workspace says */
+    PROJECTED_E_NULL = 1,     /* a pointer is NULL */
+    PROJECTED_E_STEPS = 2,    /* T is 0 */
+    PROJECTED_E_LENGTH = 3,   /* a length is 0 or above T */
+    PROJECTED_E_WORKSPACE = 4 /* the workspace is smaller than projected_workspace says */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -49,10 +49,17 @@ size_t projected_workspace(size_t T, size_t B);
 int projected_forward(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+
+/* The same without padding: B sequences, each of lengths [B] steps, one after the other in
+ * x [N][6] -> y [N][10], N the sum of lengths.
+ * The workspace is that of N steps of one sequence. */
+int projected_forward_ragged(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_c2194b923a0b1034",
+    "projected._projected_c5cec813fe25774e",
     '#include "projected.h"',
     sources=["projected.c"],
     include_dirs=["."],

@@ -17,10 +17,10 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     TONE_OK = 0,
-    TONE_E_NULL = 1,      /* a pointer is NULL */
-    TONE_E_STEPS = 2,     /* T is 0 */
-    TONE_E_LENGTH = 3,    /* a length is 0 or above T */
-    TONE_E_WORKSPACE = 4  /* the workspace is smaller than tone_workspace says */
+    TONE_E_NULL = 1,     /* a pointer is NULL */
+    TONE_E_STEPS = 2,    /* T is 0 */
+    TONE_E_LENGTH = 3,   /* a length is 0 or above T */
+    TONE_E_WORKSPACE = 4 /* the workspace is smaller than tone_workspace says */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -48,12 +48,19 @@ int tone_forward(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 
+/* The same without padding: B sequences, each of lengths [B] steps, one after the other in
+ * x [N][1] -> y [N][16], N the sum of lengths.
+ * The workspace is that of N steps of one sequence. */
+int tone_forward_ragged(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+
 /* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_63fc9f71941b6bac",
+    "tone._tone_0955f0faccda91ea",
     '#include "tone.h"',
     sources=["tone.c"],
     include_dirs=["."],

@@ -20,8 +20,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __FAST_MATH__
-#error "tone.c: compile without -ffast-math, the activations need each rounding"
+/* The activations need each rounding in its place. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "tone.c: compile without -ffast-math and its kin"
+#elif defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ % 16 && !defined(__STRICT_ANSI__)
+#error "tone.c: compile with -std=c99 or -msse2, numbers are wider than they should be"
 #endif
 
 /* A vector is as wide as the machine that this is compiled for; the weights suit every width.
@@ -140,11 +143,13 @@ static inline vec vtanh(vec x)
     return from_bits(to_bits(m / (2 - m)) | (to_bits(x) & 0x80000000u));
 }
 
-/* What all passes of one call share. */
+/* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
     tone_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
     size_t T, B;
+    size_t step; /* rows from one step of a sequence to its next */
+    size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
 } tone_call;
 
 /* LANES units, from unit j on, of one step of one sequence: x [1], h [16] -> y [16].
@@ -199,19 +204,22 @@ static void tone_rnn_1_step(
 static void tone_rnn_1_pass(
     const tone_call *call, int pass, const real *w, const real *x, real *y)
 {
+    size_t first = 0;
+
     for (size_t b = 0; b < call->B; b++) {
         const size_t steps = call->lengths ? call->lengths[b] : call->T;
         tone_state *const s = call->s + b;
         const real *h = s->h[pass];
 
         for (size_t t = 0; t < steps; t++) {
-            const size_t n = t * call->B + b;
+            const size_t n = first + t * call->step;
             real *const y_t = y + n * 16;
 
             tone_rnn_1_step(w, x + n * 1, h, y_t);
             h = y_t;
         }
         memcpy(s->h[pass], h, sizeof s->h[pass]);
+        first += call->next ? call->next : steps;
     }
 }
 
@@ -222,11 +230,20 @@ size_t tone_workspace(size_t T, size_t B)
     return 0;
 }
 
+/* All passes of a call. */
+static void tone_run(
+    const tone_call *call, const tone_weights *w, const real *x, real *y)
+{
+    tone_rnn_1_pass(call, 0, w->l0, x, y);
+}
+
 int tone_forward(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
     const size_t needed = tone_workspace(T, B);
+    const tone_call call = {
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1};
 
     if (!w || !s || !x || !y || (needed && !workspace))
         return TONE_E_NULL;
@@ -237,10 +254,32 @@ int tone_forward(
             return TONE_E_LENGTH;
     if (workspace_bytes < needed)
         return TONE_E_WORKSPACE;
+    tone_run(&call, w, x, y);
+    return TONE_OK;
+}
 
-    const tone_call call = {s, lengths, T, B};
+int tone_forward_ragged(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const tone_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    size_t rows = 0;
 
-    tone_rnn_1_pass(&call, 0, w->l0, x, y);
+    if (!w || !s || !x || !lengths || !y)
+        return TONE_E_NULL;
+    for (size_t b = 0; b < B; b++) {
+        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
+            return TONE_E_LENGTH;
+        rows += lengths[b];
+    }
+
+    const size_t needed = tone_workspace(rows, 1);
+
+    if (needed && !workspace)
+        return TONE_E_NULL;
+    if (workspace_bytes < needed)
+        return TONE_E_WORKSPACE;
+    tone_run(&call, w, x, y);
     return TONE_OK;
 }
 

@@ -12,7 +12,7 @@ _SAME = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "drop
 def read(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recurrent module's fields, named after its class, and its state_dict on the CPU.
 
-    Raises SpecError for a class of one's own or a dtype that a spec does not have.
+    Raises SpecError for a class of one's own, or weights that are not there.
     """
     kind = type(module).__name__
     if kind not in ("LSTM", "GRU", "RNN") or not type(module).__module__.startswith("torch.nn."):
@@ -24,4 +24,6 @@ def read(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         fields["nonlinearity"] = module.nonlinearity
     if kind == "LSTM":
         fields["proj_size"] = module.proj_size
+    if any(value.is_meta for value in module.parameters()):
+        raise SpecError(f"spec: a torch.nn.{kind} with weights; got one on the meta device")
     return fields, {name: value.detach().cpu() for name, value in module.state_dict().items()}

@@ -2,8 +2,9 @@
  *
  *     harness T B RAGGED < weights, states [B], x, lengths [B] (8 bytes each)  > y, states [B]
  *
- * Compiled with -DNET=name -DHEADER="name.h" -DREAL=float, -DSTEPS=1 for one direction. Exits with
- * 1 and a message where step, threads or error codes are not what the header promises. */
+ * Compiled with -DNET=name -DHEADER="name.h" -DREAL=float -DINPUTS=n -DOUTPUTS=n, with -DSTEPS for
+ * one direction, -DBATCH_FIRST for that layout. Exits with 1 and a message where steps, threads,
+ * ragged calls or error codes are not what the header promises. */
 #include HEADER
 
 #include <pthread.h>
@@ -15,6 +16,12 @@
 #define PASTE(a, b) a##b
 #define JOIN(a, b) PASTE(a, b)
 #define N(suffix) JOIN(NET, suffix)
+
+#ifdef BATCH_FIRST
+#define ROW(t, b, j) ((b) * (j)->T + (t))
+#else
+#define ROW(t, b, j) ((t) * (j)->B + (b))
+#endif
 
 typedef N(_weights) weights;
 typedef N(_state) state;
@@ -99,8 +106,53 @@ static void errors(const job *j)
     free(scratch);
 }
 
+/* The same sequences without padding, bit for bit, in memory that ends with the last one. */
+static void ragged(const job *j, size_t inputs)
+{
+    size_t rows = 0, row = 0;
+
+    for (size_t b = 0; b < j->B; b++)
+        rows += j->lengths[b];
+
+    const size_t needed = N(_workspace)(rows, 1);
+    void *scratch = needed ? malloc(needed) : NULL;
+    real *x = malloc(rows * inputs * sizeof *x), *y = malloc(rows * j->outputs * sizeof *y);
+    state *s = malloc(j->B * sizeof *s);
+    size_t *lengths = malloc(j->B * sizeof *lengths);
+
+    memcpy(s, j->start, j->B * sizeof *s);
+    memcpy(lengths, j->lengths, j->B * sizeof *lengths);
+    for (size_t b = 0; b < j->B; b++)
+        for (size_t t = 0; t < lengths[b]; t++)
+            memcpy(x + row++ * inputs, j->x + ROW(t, b, j) * inputs, inputs * sizeof *x);
+#define RAGGED(w, s, x, l, y, bytes) N(_forward_ragged)(w, s, x, l, y, j->B, scratch, bytes)
+    expect(RAGGED(NULL, s, x, lengths, y, needed) == 1, "NULL weights, ragged");
+    expect(RAGGED(j->w, s, x, NULL, y, needed) == 1, "NULL lengths");
+    if (needed)
+        expect(RAGGED(j->w, s, x, lengths, y, needed - 1) == 4, "a small workspace, ragged");
+    if (needed)
+        expect(N(_forward_ragged)(j->w, s, x, lengths, y, j->B, NULL, needed) == 1, "no workspace");
+    lengths[0] = 0;
+    expect(RAGGED(j->w, s, x, lengths, y, needed) == 3, "a length of 0, ragged");
+    lengths[0] = SIZE_MAX;
+    expect(j->B < 2 || RAGGED(j->w, s, x, lengths, y, needed) == 3, "lengths that overflow");
+    lengths[0] = j->lengths[0];
+    expect(!RAGGED(j->w, s, x, lengths, y, needed), "ragged");
+    expect(!memcmp(s, j->s, j->B * sizeof *s), "the states of a ragged call");
+    row = 0;
+    for (size_t b = 0; b < j->B; b++)
+        for (size_t t = 0; t < lengths[b]; t++)
+            expect(!memcmp(y + row++ * j->outputs, j->y + ROW(t, b, j) * j->outputs,
+                           j->outputs * sizeof *y), "the output of a ragged call");
+    free(lengths);
+    free(s);
+    free(y);
+    free(x);
+    free(scratch);
+}
+
 #ifdef STEPS
-/* step after step against forward, bit for bit. Time-major x and y. */
+/* step after step against forward, bit for bit. */
 static void steps(const job *j, size_t inputs)
 {
     real *y = malloc(j->outputs * sizeof *y);
@@ -110,7 +162,7 @@ static void steps(const job *j, size_t inputs)
         const size_t length = j->lengths ? j->lengths[b] : j->T;
 
         for (size_t t = 0; t < length; t++) {
-            const size_t row = t * j->B + b;
+            const size_t row = ROW(t, b, j);
 
             expect(!N(_step)(j->w, &s, j->x + row * inputs, y), "step");
             expect(!memcmp(y, j->y + row * j->outputs, j->outputs * sizeof *y), "a step's output");
@@ -149,6 +201,8 @@ int main(int argc, char **argv)
 #ifdef STEPS
     steps(jobs, inputs);
 #endif
+    if (lengths)
+        ragged(jobs, inputs);
     errors(jobs);
     fwrite(jobs[0].y, sizeof *x, T * B * outputs, stdout);
     fwrite(jobs[0].s, sizeof *start, B, stdout);

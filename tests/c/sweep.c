@@ -1,6 +1,7 @@
 /* Sweeps the activations of a generated file over many numbers and prints their largest errors.
- * Compiled with -DSOURCE="x.c" and a type WIDE that is exact beside the file's; `sweep FIRST LAST STRIDE` takes bit patterns of float32, and
- * `sweep COUNT` for float64 so many numbers between -40 and 40. */
+ * Compiled with -DSOURCE="x.c", a type WIDE that is exact beside the file's, and the magnitudes HELD
+ * and OPEN from which tanh and sigmoid are exact. `sweep FIRST LAST STRIDE` takes bit patterns of
+ * float32, `sweep COUNT` so many float64 between -40 and 40. */
 #include SOURCE
 
 #include <stdio.h>

@@ -96,6 +96,10 @@ class Kernel:
         )
 
     @property
+    def has_loop(self) -> bool:
+        return any(p.main for p in self.products)
+
+    @property
     def spans(self) -> tuple[str, ...]:
         """Sums that some wide product adds up in spans."""
         wide = [p for p in self.products if p.span]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnngen import tensors, validate
-from rnngen.validate import Case
+from rnngen.validate import Case, Report
 
 SHAPES = ((1, 1), (100, 1), (1, 8), (100, 8))  # T, B
 REPEATS = 15  # odd: the median is one of them
@@ -49,9 +49,9 @@ def compare(net: Any) -> list[Row]:
 
 def _row(net: Any, own: Any, truth: Any, steps: int, batch: int) -> Row:
     case = Case(steps, batch, ragged=False, states=True, batch_first=net.spec.batch_first)
-    line = validate.measure(net, own, truth, case)
-    if not line.ok:
-        raise RuntimeError(f"bench: an error of at most {line.limit:.2g}; got {line.error:.2g}")
+    report = Report((validate.measure(net, own, truth, case),), net.plan.dtype)
+    if not report.ok:
+        raise RuntimeError(f"bench: an error of at most {report.limit:.2g}; got {report.error:.2g}")
     x, hx = validate.arguments(net.spec, case)
     calls = {"own": lambda: net(x, hx), "torch": lambda: own(x, hx)}
     counts = {name: _count(call) for name, call in calls.items()}

@@ -47,9 +47,9 @@ class DType:
         text = f"{float(value):.{self.digits}g}"
         return text + ("" if "." in text or "e" in text else ".0") + self.suffix
 
-    def limit(self, torch_error: float, scale: float) -> float:
-        """Largest error allowed where torch's own is `torch_error` and outputs reach `scale`."""
-        return max(2 * torch_error, self.tol * max(1.0, scale))
+    def limit(self, torch_error: float) -> float:
+        """Largest error allowed where torch's own is `torch_error`."""
+        return max(2 * torch_error, self.tol)
 
 
 DTYPES = {

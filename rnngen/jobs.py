@@ -98,7 +98,7 @@ def check(source: Path, state: Path | None) -> Report:
     twin = spec.load(first.public() | {"batch_first": not first.batch_first})
     net = _with_weights(run.network(first, state))
     other = run.network(twin, net.state_dict())
-    return Report(net.validate().lines + other.validate().lines)
+    return Report(net.validate().lines + other.validate().lines, net.plan.dtype)
 
 
 def trial(source: Path, state: Path | None) -> Network:

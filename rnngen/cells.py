@@ -33,9 +33,10 @@ class Cell:
 
     @property
     def sums(self) -> tuple[Sum, ...]:
-        """Accumulators of one hidden unit, input side before hidden side."""
-        both = [Sum(g, g, "x" if g in self.split else "xh") for g in self.gates]
-        return (*both, *(Sum(f"{g}_h", g, "h") for g in self.split))
+        """Accumulators of one hidden unit: those of W x alone, of both, of U h alone."""
+        alone = [Sum(g, g, "x") for g in self.split]
+        both = [Sum(g, g, "xh") for g in self.gates if g not in self.split]
+        return (*alone, *both, *(Sum(f"{g}_h", g, "h") for g in self.split))
 
 
 LSTM = Cell("LSTM", ("i", "f", "g", "o"), ("h", "c"), own=("c",), words=("sigmoid", "tanh"))

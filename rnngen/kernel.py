@@ -11,65 +11,67 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rnngen.cells import Cell, Sum
+from rnngen.cells import Cell
 
-WHOLE = 16  # columns written out in full; beyond, a loop is faster once weights leave L1
-UNROLL = 8  # columns to the body of a longer loop, summed by themselves; 16 is no faster
-SPAN = 128  # columns of a wide product, summed by themselves so that no chain grows with its width
+CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
+ROWS = 6  # most vectors in a tile; more would only need registers
+L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Products of G gates with several vectors at once: what a machine's registers hold."""
+
+    gates: int  # G
+
+    @property
+    def few(self) -> tuple[int, ...]:
+        """Numbers of vectors whose sums fit 16 registers, beside G weights and one value."""
+        return self._fitting(16)
+
+    @property
+    def more(self) -> tuple[int, ...]:
+        """Those that take 32."""
+        return self._fitting(32)[len(self.few) :]
+
+    def _fitting(self, registers: int) -> tuple[int, ...]:
+        return tuple(n for n in range(1, ROWS + 1) if self.gates * (n + 1) + 1 <= registers)
+
+    @property
+    def span(self) -> int:
+        """Columns that half an L1 cache holds, in vectors of 64 bytes."""
+        return L1 // 2 // 64 // self.gates // CHAIN * CHAIN
+
+    @property
+    def span_rows(self) -> int:
+        return self.span * self.gates
+
+    def vectors(self, count: int) -> tuple[str, ...]:
+        """C declarators of the vectors, three to a line."""
+        names = [f"*const x{n} = x[{n}]" for n in range(count)]
+        return tuple(", ".join(names[n : n + 3]) for n in range(0, count, 3))
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """C names of one column."""
+        return tuple(f"w{gate}" for gate in range(self.gates))
+
+    def sums(self, vector: int, vectors: int) -> tuple[str, ...]:
+        """C names of one vector's sums."""
+        first = f"s{vector}_" if vectors > 1 else "s"
+        return tuple(f"{first}{gate}" for gate in range(self.gates))
 
 
 @dataclass(frozen=True)
 class Product:
-    """sums += matrix @ vector: a loop over `main` columns, then the rest written out."""
+    """sums += matrix @ vector."""
 
     matrix: str  # torch's name
     vector: str  # C name of what it reads
     width: int  # columns
-    sums: tuple[Sum, ...]
-    unroll: int = UNROLL
-
-    @property
-    def main(self) -> int:
-        """Columns done by the loop; none if all are written out."""
-        return 0 if self.width <= WHOLE else self.width // self.unroll * self.unroll
-
-    @property
-    def loop_rows(self) -> int:
-        """Rows of the panel that the loop's body takes."""
-        return self.unroll * self.rows
-
-    @property
-    def loop_end(self) -> int:
-        """The loop's last k."""
-        return self.main - self.unroll
-
-    @property
-    def span_end(self) -> int:
-        """k at the end of a span, from its beginning."""
-        return self.span - self.unroll
-
-    @property
-    def rest(self) -> tuple[tuple[int, int], ...]:
-        """Columns after the loop: (number, number from there on)."""
-        return tuple((k, k - self.main) for k in range(self.main, self.width))
-
-    @property
-    def span(self) -> int:
-        """Columns to a partial sum of partial sums; 0 where there are too few to need it."""
-        return SPAN if self.main > SPAN else 0
-
-    @property
-    def rows(self) -> int:
-        """Rows of the panel that one column takes."""
-        return len(self.sums)
-
-    @property
-    def rest_rows(self) -> int:
-        return len(self.rest) * self.rows
-
-    def column(self, k: int) -> tuple[tuple[str, int], ...]:
-        """Column k from here: (accumulator, its row)."""
-        return tuple((s.name, k * self.rows + n) for n, s in enumerate(self.sums))
+    first: int  # of the kernel's sums, that it adds to
+    rows: int  # sums, and rows of the panel to a column
+    start: int  # row of the panel where its columns begin
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Kernel:
     state: int  # P, width of h
     bias: bool
     block: int  # units side by side in the panel
+    bytes: int  # of a number
     prefix: str  # the network's name
 
     @property
@@ -89,27 +92,56 @@ class Kernel:
         return f"{self.prefix}_{self.cell.torch.lower()}_{self.input}"
 
     @property
+    def local(self) -> str:
+        """Its C name within a function."""
+        return f"from_{self.input}"
+
+    @property
+    def title(self) -> str:
+        """First line of its comment."""
+        return f"{self.cell.torch} {self.input} -> {self.hidden}"
+
+    @property
     def products(self) -> tuple[Product, ...]:
-        return tuple(
-            Product(matrix, v, n, tuple(s for s in self.cell.sums if v in s.reads))
-            for matrix, v, n in (("W_ih", "x", self.input), ("W_hh", "h", self.state))
-        )
+        """W_ih x, then W_hh h."""
+        out: list[Product] = []
+        start = self.bias_rows
+        for matrix, v, width in (("W_ih", "x", self.input), ("W_hh", "h", self.state)):
+            at = [n for n, s in enumerate(self.cell.sums) if v in s.reads]
+            out.append(Product(matrix, v, width, at[0], len(at), start))
+            start += width * len(at)
+        return tuple(out)
 
     @property
-    def has_loop(self) -> bool:
-        return any(p.main for p in self.products)
+    def own(self) -> str:
+        """C name of the old state that a unit reads beside its sums: c, h or none."""
+        return "".join(self.cell.own)
 
     @property
-    def spans(self) -> tuple[str, ...]:
-        """Sums that some wide product adds up in spans."""
-        wide = [p for p in self.products if p.span]
-        return tuple(s.name for s in self.cell.sums if any(s in p.sums for p in wide))
+    def own_rows(self) -> str:
+        """C: the same of several sequences."""
+        return f"{'real' if self.own == 'c' else 'const real'} *const *{self.own}"
+
+    @property
+    def sums(self) -> int:
+        """Sums of one unit."""
+        return len(self.cell.sums)
+
+    @property
+    def sums_row(self) -> int:
+        """Numbers that the sums of all units take, whole blocks."""
+        return self.blocks * self.block * self.sums
+
+    @property
+    def ahead(self) -> int:
+        """Steps from which on one sequence gains by summing x for many at once; 0 if never."""
+        w_ih = self.input * self.products[0].rows * self.blocks * self.block * self.bytes
+        return ROWS if w_ih > L1 else 0
 
     @property
     def projection(self) -> Product | None:
         """W_hr, which makes h of the cell's output m."""
-        sums = (Sum("a", "a", "m"),)
-        return Product("W_hr", "m", self.hidden, sums) if self.state < self.hidden else None
+        return Product("W_hr", "m", self.hidden, 0, 1, 0) if self.state < self.hidden else None
 
     @property
     def bias_rows(self) -> int:

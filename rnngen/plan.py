@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ import numpy.typing as npt
 from rnngen import __version__
 from rnngen.cells import Sum
 from rnngen.dtypes import DType
-from rnngen.kernel import Kernel, blocks
+from rnngen.kernel import CHAIN, Kernel, Tile, blocks
 from rnngen.model import Model, Pass
 from rnngen.spec import Spec
 from rnngen.targets import ISAS, TARGETS, Target
 
 WIDEST = 64  # bytes of the widest vector
+GROUP = 24  # rows that run side by side: four tiles of six read the weights once
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
 Array = npt.NDArray[Any]
@@ -86,18 +87,47 @@ class Plan:
         return self.model.spec.output_size
 
     @property
+    def hidden(self) -> int:
+        return self.model.spec.hidden_size
+
+    @property
+    def projection(self) -> bool:
+        return bool(self.model.spec.proj_size)
+
+    @property
+    def chain(self) -> int:
+        return CHAIN
+
+    @property
+    def group(self) -> int:
+        return GROUP
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """One kind for each number of gates that some product sums at once."""
+        products = [p for k in self.kernels for p in (*k.products, k.projection) if p]
+        return tuple(Tile(gates) for gates in sorted({p.rows for p in products}))
+
+    @property
+    def sums_row(self) -> int:
+        """Numbers that the sums of one row take."""
+        return self.kernels[0].sums_row
+
+    @property
     def scratch(self) -> int:
-        """Numbers that a projected cell's output takes before W_hr makes h of it."""
-        return self.kernels[0].hidden if self.kernels[0].projection else 0
+        """Numbers of the workspace whatever T and B: sums of rows, outputs before W_hr."""
+        return GROUP * (self.sums_row + self.projection * self.hidden)
+
+    @property
+    def m_start(self) -> int:
+        """Numbers before m, outputs before W_hr, in the workspace."""
+        return GROUP * self.sums_row
 
     @property
     def stack(self) -> int:
         """Bytes that a step keeps on the stack: a row between layers, a cell's output."""
-        return (bool(self.buffers) * self.output + self.scratch) * self.dtype.bytes
-
-    @property
-    def has_workspace(self) -> bool:
-        return bool(self.buffers or self.scratch)
+        numbers = bool(self.buffers) * self.output + self.projection * self.hidden
+        return numbers * self.dtype.bytes
 
     @property
     def buffer_row(self) -> int:
@@ -113,6 +143,9 @@ class Plan:
     def layout(self) -> str:
         """Order of the first two dimensions of x and y."""
         return "[B][T]" if self.model.spec.batch_first else "[T][B]"
+
+    def lanes(self, vector_bytes: int) -> int:
+        return vector_bytes // self.dtype.bytes
 
     @property
     def widths(self) -> tuple[tuple[tuple[str, ...], int], ...]:
@@ -145,18 +178,26 @@ def decide(model: Model) -> Plan:
         block *= 2
     kernels = {
         op.input: Kernel(
-            op.cell, op.input, op.hidden, op.state, op.bias, block=block, prefix=spec.name
+            op.cell,
+            op.input,
+            op.hidden,
+            op.state,
+            op.bias,
+            block=block,
+            bytes=itemsize,
+            prefix=spec.name,
         )
         for op in model.passes
     }
     steps = tuple(_step(spec, kernels[op.input], op, n) for n, op in enumerate(model.passes))
-    return Plan(model, TARGETS[spec.target], tuple(kernels.values()), steps, _buffers(spec))
+    plan = Plan(model, TARGETS[spec.target], tuple(kernels.values()), steps, {})
+    return replace(plan, buffers=_buffers(spec, plan.scratch))
 
 
-def _buffers(spec: Spec) -> dict[str, str]:
+def _buffers(spec: Spec, scratch: int) -> dict[str, str]:
     """Where rows between layers begin; two buffers are enough for any depth."""
     starts = {
-        "buffer0": f"m + {spec.hidden_size}" if spec.proj_size else "workspace",
+        "buffer0": f"call->sums + {scratch}",
         "buffer1": f"buffer0 + rows * {spec.output_size}",
     }
     return dict(list(starts.items())[: spec.num_layers - 1])
@@ -194,7 +235,8 @@ def _pack(step: Step, params: Mapping[str, Array]) -> Array:
 
     rows = [bias(s) for s in k.cell.sums] if k.bias else []
     for product, matrix in zip(k.products, (w_ih, w_hh), strict=True):
-        columns = np.stack([gate(matrix, s.gate) for s in product.sums], axis=1)  # [K, S, H]
+        sums = k.cell.sums[product.first :][: product.rows]
+        columns = np.stack([gate(matrix, s.gate) for s in sums], axis=1)  # [K, S, H]
         rows.append(columns.reshape(-1, k.hidden))
     panels = [_panel(np.concatenate(rows), k.block)]
     if k.projection:

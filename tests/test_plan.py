@@ -1,4 +1,4 @@
-"""Decisions: blocks, kernels, loops, buffers, widths; and the one layout of the weights."""
+"""Decisions: blocks, kernels, tiles, buffers, widths; and the one layout of the weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nets import CELLS, spec, weights
 
-from rnngen.kernel import Product
+from rnngen.kernel import CHAIN, L1, Tile
 from rnngen.model import resolve
 from rnngen.plan import decide, pack
 
@@ -35,20 +35,21 @@ def test_widths_end_at_the_block():
     assert [lanes for _, lanes in plan(hidden_size=64, dtype="float64").widths] == [8, 4, 2]
 
 
-@pytest.mark.parametrize("width", [1, 8, 15, 16, 17, 24, 40, 45])
-def test_columns(width):
-    """Up to sixteen columns are written out; beyond, loops of eight and the rest."""
-    product = Product("W_ih", "x", width, ())
-    rest = width - product.main
-    assert (product.main == 0) == (width <= 16)
-    assert product.main % 8 == 0
-    assert rest <= 16 if width <= 16 else rest < 8
+@pytest.mark.parametrize(("gates", "few", "more"), [(1, 6, 0), (3, 4, 2), (4, 2, 4)])
+def test_tiles_fit_registers(gates, few, more):
+    """Sums of a tile, one column of weights and a value: in 16 registers, or in 32."""
+    tile = Tile(gates)
+    assert tile.few == tuple(range(1, few + 1))
+    assert tile.more == tuple(range(few + 1, few + more + 1))
+    assert gates * (few + 1) + 1 <= 16
+    assert tile.span % CHAIN == 0
+    assert tile.span * gates * 64 <= L1 // 2
 
 
-@pytest.mark.parametrize(("width", "span"), [(16, 0), (128, 0), (135, 0), (136, 128), (4000, 128)])
-def test_spans(width, span):
-    """Wide products have sums of sums, so that no chain of additions grows with the width."""
-    assert Product("W_ih", "x", width, ()).span == span
+def test_x_is_summed_ahead_where_w_ih_leaves_the_cache():
+    """Never for small layers: their weights cost nothing to read again."""
+    assert [plan(input_size=n, hidden_size=n).kernels[0].ahead for n in (32, 64)] == [0, 6]
+    assert plan(input_size=1, hidden_size=256).kernels[0].ahead == 0
 
 
 def test_layers_that_read_the_same_share_a_kernel():
@@ -131,4 +132,4 @@ def test_a_gru_keeps_the_biases_of_n_apart():
     params["bias_ih_l0"][8:] = 1
     params["bias_hh_l0"][8:] = 2
     biases = pack(decide(resolve(s)), params)[:16].reshape(4, 4)
-    assert biases[:, 0].tolist() == [0, 0, 1, 2]  # r z n n_h
+    assert biases[:, 0].tolist() == [1, 0, 0, 2]  # n r z n_h

@@ -43,7 +43,7 @@ size_t kws_workspace(size_t T, size_t B);
  * s [B] is read, and left as it is after each sequence's last step.
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
- * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * workspace is aligned as malloc aligns.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
 int kws_forward(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
@@ -62,7 +62,7 @@ int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_5614e3d2b8c72ba2",
+    "kws._kws_a38d13584c1e861a",
     '#include "kws.h"',
     sources=["kws.c"],
     include_dirs=["."],

@@ -16,6 +16,7 @@
  */
 #include "notebook_gru.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -36,12 +37,6 @@
 #else
 #define NOTEBOOK_GRU_LANES 1
 #endif
-#endif
-
-#ifdef __GNUC__
-#define NOTEBOOK_GRU_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
-#else
-#define NOTEBOOK_GRU_NOINLINE
 #endif
 
 #if 4 % NOTEBOOK_GRU_LANES
@@ -119,6 +114,31 @@ static inline void put(real *units, int j, int size, vec v)
         memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
 }
 
+#ifdef __GNUC__
+#define NOTEBOOK_GRU_INLINE inline __attribute__((always_inline))
+#define NOTEBOOK_GRU_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
+#else
+#define NOTEBOOK_GRU_INLINE inline
+#define NOTEBOOK_GRU_NOINLINE
+#endif
+
+/* gcc would rather read a vector once for each use than keep it, and rather keep sums that it has
+ * no registers for than leave them where they are. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
+    && (NOTEBOOK_GRU_LANES <= 4 || defined(__AVX__)) && (NOTEBOOK_GRU_LANES <= 8 || defined(__AVX512F__))
+#define NOTEBOOK_GRU_KEEP(v) __asm__("" : "+v"(v))
+#define NOTEBOOK_GRU_STORED __asm__ volatile("" ::: "memory")
+#else
+#define NOTEBOOK_GRU_KEEP(v) (void)0
+#define NOTEBOOK_GRU_STORED (void)0
+#endif
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define NOTEBOOK_GRU_REGISTERS 32
+#else
+#define NOTEBOOK_GRU_REGISTERS 16
+#endif
+
 static inline vec vabs(vec x) { return from_bits(to_bits(x) & ~0x80000000u); }
 
 /* e^a = 2^n (1 + p) for a <= 0, n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to
@@ -168,46 +188,340 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    real *sums; /* scratch: [24][16] */
 } notebook_gru_call;
 
-/* LANES units, from unit j on, of one step of one sequence: x [1], h [2] -> y [2].
+/* Steps of sequences, up to 24: where each one reads and writes. */
+typedef struct {
+    const real *x[24], *h[24];
+    real *y[24];
+} notebook_gru_rows;
+
+/* What the layers of one shape share. */
+typedef struct {
+    size_t input; /* width of x */
+    size_t ahead; /* steps from which on one sequence alone gains by summing x for many at once */
+    void (*step)(const real *w, const real *x, const real *h, real *y);
+    void (*sum)(const real *w, const real *const *x, size_t n, real *sums);
+    void (*advance)(const real *w, const notebook_gru_rows *rows, size_t from, size_t n, real *sums);
+} notebook_gru_kernel;
+
+/* Sequences that run side by side. */
+typedef struct {
+    int pass;
+    size_t n, longest;
+    notebook_gru_state *s;
+    size_t first[24], steps[24]; /* row of the first step, number of steps */
+    const real *h[24];
+} notebook_gru_group;
+
+/* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
+ * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
+ * are `next` after those of the one before. 16 columns at a time are summed by themselves: short
+ * chains are fast and exact. */
+static NOTEBOOK_GRU_INLINE void notebook_gru_product_3x1(const row *p, const real *x, int width, vec *sums)
+{
+    for (int k = 0, end; k < width; k = end) {
+        vec s0 = splat(0), s1 = splat(0), s2 = splat(0);
+
+        end = width - k < 16 ? width : k + 16;
+        for (int i = k; i < end; i++, p += 3) {
+            const vec v = splat(x[i]);
+
+            s0 += v * load(p[0]); s1 += v * load(p[1]); s2 += v * load(p[2]);
+        }
+        sums[0] += s0; sums[1] += s1; sums[2] += s2;
+    }
+}
+
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x2(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            NOTEBOOK_GRU_KEEP(w0);
+            w1 = load(p[1]);
+            NOTEBOOK_GRU_KEEP(w1);
+            w2 = load(p[2]);
+            NOTEBOOK_GRU_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2;
+        NOTEBOOK_GRU_STORED;
+    }
+}
+
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x3(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            NOTEBOOK_GRU_KEEP(w0);
+            w1 = load(p[1]);
+            NOTEBOOK_GRU_KEEP(w1);
+            w2 = load(p[2]);
+            NOTEBOOK_GRU_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2;
+        NOTEBOOK_GRU_STORED;
+    }
+}
+
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x4(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            NOTEBOOK_GRU_KEEP(w0);
+            w1 = load(p[1]);
+            NOTEBOOK_GRU_KEEP(w1);
+            w2 = load(p[2]);
+            NOTEBOOK_GRU_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2;
+        NOTEBOOK_GRU_STORED;
+    }
+}
+
+#if NOTEBOOK_GRU_REGISTERS == 32
+
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x5(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
+        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            NOTEBOOK_GRU_KEEP(w0);
+            w1 = load(p[1]);
+            NOTEBOOK_GRU_KEEP(w1);
+            w2 = load(p[2]);
+            NOTEBOOK_GRU_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2;
+            v = splat(x4[i]);
+            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s += next;
+        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2;
+        NOTEBOOK_GRU_STORED;
+    }
+}
+
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x6(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
+        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0);
+        vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            NOTEBOOK_GRU_KEEP(w0);
+            w1 = load(p[1]);
+            NOTEBOOK_GRU_KEEP(w1);
+            w2 = load(p[2]);
+            NOTEBOOK_GRU_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2;
+            v = splat(x4[i]);
+            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2;
+            v = splat(x5[i]);
+            s5_0 += v * w0; s5_1 += v * w1; s5_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s += next;
+        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s += next;
+        s[0] += s5_0; s[1] += s5_1; s[2] += s5_2;
+        NOTEBOOK_GRU_STORED;
+    }
+}
+
+#endif
+
+/* The same for n vectors and some of the columns, in tiles of nearly equal size. */
+static void notebook_gru_tiles_3(
+    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+{
+    enum { MOST = NOTEBOOK_GRU_REGISTERS == 32 ? 6 : 4 };
+
+    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+        const size_t rows = (n + tiles - 1) / tiles;
+
+        switch (rows) {
+#if NOTEBOOK_GRU_REGISTERS == 32
+        case 6:
+            notebook_gru_product_3x6(p, x, from, to, sums, next);
+            break;
+        case 5:
+            notebook_gru_product_3x5(p, x, from, to, sums, next);
+            break;
+#endif
+        case 4:
+            notebook_gru_product_3x4(p, x, from, to, sums, next);
+            break;
+        case 3:
+            notebook_gru_product_3x3(p, x, from, to, sums, next);
+            break;
+        case 2:
+            notebook_gru_product_3x2(p, x, from, to, sums, next);
+            break;
+        case 1:
+            notebook_gru_product_3x1(p, x[0] + from, to - from, sums);
+            break;
+        }
+        x += rows;
+        sums += rows * next;
+        n -= rows;
+    }
+}
+
+/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+static void notebook_gru_product_3(
+    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+{
+    for (int k = 0, end; k < width; k = end, p += 240) {
+        end = width - k < 80 ? width : k + 80;
+        notebook_gru_tiles_3(p, x, n, k, end, sums, next);
+    }
+}
+
+/* GRU 1 -> 2: x [1], h [2] -> y [2].
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
  *
  * w [1 block of 4 units][13 rows][4]; rows: 4 of biases, 1 x 3 of W_ih, 2 x 3 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
  */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
-    const real *restrict w, const real *restrict x, const real *restrict h,
-    real *restrict y, int j)
+
+/* From sums to the new state, of sequences whose sums are `next` apart. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_cells(
+    const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
-    /* p[n] is row n of unit j's block, from unit j on. */
-    const row *p = (const row *)(w + j / 4 * 52 + j % 4);
-    vec r = load(p[0]);
-    vec z = load(p[1]);
-    vec n = load(p[2]);
-    vec n_h = load(p[3]);
-    vec h_j = get(h, j, 2);
-    vec v;
+    for (; count; count--, sums += next, h++, y++) {
+        vec n = sums[0], r = sums[1], z = sums[2], n_h = sums[3];
+        vec h_j = get(*h, j, 2);
 
-    p += 4;
-    v = splat(x[0]);
-    r += v * load(p[0]); z += v * load(p[1]); n += v * load(p[2]);
-    p += 3;
-
-    v = splat(h[0]);
-    r += v * load(p[0]); z += v * load(p[1]); n_h += v * load(p[2]);
-    v = splat(h[1]);
-    r += v * load(p[3]); z += v * load(p[4]); n_h += v * load(p[5]);
-
-    n = vtanh(n + vsigmoid(r) * n_h);
-    z = vsigmoid(z);
-    h_j = (1 - z) * n + z * h_j;
-    put(y, j, 2, h_j);
+        n = vtanh(n + vsigmoid(r) * n_h);
+        z = vsigmoid(z);
+        h_j = (1 - z) * n + z * h_j;
+        put(*y, j, 2, h_j);
+    }
 }
 
-/* One step of one sequence: x [1], h [2] -> y [2], the new h. */
+/* One step of one sequence. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
+    const real *w, const real *x, const real *h, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
+
+    notebook_gru_product_3x1(p + 4, x, 1, sums);
+    notebook_gru_product_3x1(p + 7, h, 2, sums + 1);
+    notebook_gru_gru_1_cells(sums, 0, 1, &h, &y, j);
+}
+
+/* The same where x has been summed before. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_rest(
+    const real *w, const real *sums_x, const real *h, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+    vec sums[4];
+
+    memcpy(sums, sums_x + j * 4, sizeof sums);
+    notebook_gru_product_3x1(p + 7, h, 2, sums + 1);
+    notebook_gru_gru_1_cells(sums, 0, 1, &h, &y, j);
+}
+
 static void notebook_gru_gru_1_step(
     const real *w, const real *x, const real *h, real *y)
 {
@@ -215,75 +529,96 @@ static void notebook_gru_gru_1_step(
         notebook_gru_gru_1_tile(w, x, h, y, j);
 }
 
-/* One pass over all sequences, each from its first step to its last, or back: x rows of
- * 1 -> y rows of 4. */
-static void notebook_gru_gru_1_pass(
-    const notebook_gru_call *call, int pass, const real *w, const real *x, real *y)
+/* Sums of n rows of x and the biases -> sums [n][16]. */
+static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    size_t first = 0;
+    const size_t next = 16 / LANES;
 
-    for (size_t b = 0; b < call->B; b++) {
-        const size_t steps = call->lengths ? call->lengths[b] : call->T;
-        notebook_gru_state *const s = call->s + b;
-        const real *h = s->h[pass];
+    for (int j = 0; j < 2; j += LANES) {
+        const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+        vec *const s = (vec *)(sums + j * 4);
 
-        for (size_t i = 0; i < steps; i++) {
-            const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-            const size_t n = first + t * call->step;
-            real *const y_t = y + n * 4;
-
-            notebook_gru_gru_1_step(w, x + n * 1, h, y_t);
-            h = y_t;
+        for (size_t r = 0; r < n; r++) {
+            s[r * next + 0] = load(p[0]);
+            s[r * next + 1] = load(p[1]);
+            s[r * next + 2] = load(p[2]);
+            s[r * next + 3] = load(p[3]);
         }
-        memcpy(s->h[pass], h, sizeof s->h[pass]);
-        first += call->next ? call->next : steps;
+        notebook_gru_product_3(p + 4, x, n, 1, s, next);
     }
 }
 
-/* LANES units, from unit j on, of one step of one sequence: x [4], h [2] -> y [2].
+/* One step of n sequences whose x has been summed: rows from `from` on. */
+static void notebook_gru_gru_1_advance(
+    const real *w, const notebook_gru_rows *rows, size_t from, size_t n, real *sums)
+{
+    const size_t next = 16 / LANES;
+    const real *const *const h = rows->h + from;
+    real *const *const y = rows->y + from;
+
+    sums += from * 16;
+    for (int j = 0; j < 2; j += LANES) {
+        const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+        vec *const s = (vec *)(sums + j * 4);
+
+        if (n == 1) {
+            notebook_gru_gru_1_rest(w, sums, h[0], y[0], j);
+            continue;
+        }
+        notebook_gru_product_3(p + 7, h, n, 2, s + 1, next);
+        notebook_gru_gru_1_cells(s, next, n, h, y, j);
+    }
+}
+
+/* GRU 4 -> 2: x [4], h [2] -> y [2].
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
  *
  * w [1 block of 4 units][22 rows][4]; rows: 4 of biases, 4 x 3 of W_ih, 2 x 3 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
  */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
-    const real *restrict w, const real *restrict x, const real *restrict h,
-    real *restrict y, int j)
+
+/* From sums to the new state, of sequences whose sums are `next` apart. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_cells(
+    const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
-    /* p[n] is row n of unit j's block, from unit j on. */
-    const row *p = (const row *)(w + j / 4 * 88 + j % 4);
-    vec r = load(p[0]);
-    vec z = load(p[1]);
-    vec n = load(p[2]);
-    vec n_h = load(p[3]);
-    vec h_j = get(h, j, 2);
-    vec v;
+    for (; count; count--, sums += next, h++, y++) {
+        vec n = sums[0], r = sums[1], z = sums[2], n_h = sums[3];
+        vec h_j = get(*h, j, 2);
 
-    p += 4;
-    v = splat(x[0]);
-    r += v * load(p[0]); z += v * load(p[1]); n += v * load(p[2]);
-    v = splat(x[1]);
-    r += v * load(p[3]); z += v * load(p[4]); n += v * load(p[5]);
-    v = splat(x[2]);
-    r += v * load(p[6]); z += v * load(p[7]); n += v * load(p[8]);
-    v = splat(x[3]);
-    r += v * load(p[9]); z += v * load(p[10]); n += v * load(p[11]);
-    p += 12;
-
-    v = splat(h[0]);
-    r += v * load(p[0]); z += v * load(p[1]); n_h += v * load(p[2]);
-    v = splat(h[1]);
-    r += v * load(p[3]); z += v * load(p[4]); n_h += v * load(p[5]);
-
-    n = vtanh(n + vsigmoid(r) * n_h);
-    z = vsigmoid(z);
-    h_j = (1 - z) * n + z * h_j;
-    put(y, j, 2, h_j);
+        n = vtanh(n + vsigmoid(r) * n_h);
+        z = vsigmoid(z);
+        h_j = (1 - z) * n + z * h_j;
+        put(*y, j, 2, h_j);
+    }
 }
 
-/* One step of one sequence: x [4], h [2] -> y [2], the new h. */
+/* One step of one sequence. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
+    const real *w, const real *x, const real *h, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
+
+    notebook_gru_product_3x1(p + 4, x, 4, sums);
+    notebook_gru_product_3x1(p + 16, h, 2, sums + 1);
+    notebook_gru_gru_4_cells(sums, 0, 1, &h, &y, j);
+}
+
+/* The same where x has been summed before. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_rest(
+    const real *w, const real *sums_x, const real *h, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+    vec sums[4];
+
+    memcpy(sums, sums_x + j * 4, sizeof sums);
+    notebook_gru_product_3x1(p + 16, h, 2, sums + 1);
+    notebook_gru_gru_4_cells(sums, 0, 1, &h, &y, j);
+}
+
 static void notebook_gru_gru_4_step(
     const real *w, const real *x, const real *h, real *y)
 {
@@ -291,49 +626,168 @@ static void notebook_gru_gru_4_step(
         notebook_gru_gru_4_tile(w, x, h, y, j);
 }
 
-/* One pass over all sequences, each from its first step to its last, or back: x rows of
- * 4 -> y rows of 4. */
-static void notebook_gru_gru_4_pass(
-    const notebook_gru_call *call, int pass, const real *w, const real *x, real *y)
+/* Sums of n rows of x and the biases -> sums [n][16]. */
+static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    size_t first = 0;
+    const size_t next = 16 / LANES;
 
-    for (size_t b = 0; b < call->B; b++) {
-        const size_t steps = call->lengths ? call->lengths[b] : call->T;
-        notebook_gru_state *const s = call->s + b;
-        const real *h = s->h[pass];
+    for (int j = 0; j < 2; j += LANES) {
+        const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+        vec *const s = (vec *)(sums + j * 4);
 
-        for (size_t i = 0; i < steps; i++) {
-            const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-            const size_t n = first + t * call->step;
-            real *const y_t = y + n * 4;
-
-            notebook_gru_gru_4_step(w, x + n * 4, h, y_t);
-            h = y_t;
+        for (size_t r = 0; r < n; r++) {
+            s[r * next + 0] = load(p[0]);
+            s[r * next + 1] = load(p[1]);
+            s[r * next + 2] = load(p[2]);
+            s[r * next + 3] = load(p[3]);
         }
-        memcpy(s->h[pass], h, sizeof s->h[pass]);
+        notebook_gru_product_3(p + 4, x, n, 4, s, next);
+    }
+}
+
+/* One step of n sequences whose x has been summed: rows from `from` on. */
+static void notebook_gru_gru_4_advance(
+    const real *w, const notebook_gru_rows *rows, size_t from, size_t n, real *sums)
+{
+    const size_t next = 16 / LANES;
+    const real *const *const h = rows->h + from;
+    real *const *const y = rows->y + from;
+
+    sums += from * 16;
+    for (int j = 0; j < 2; j += LANES) {
+        const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+        vec *const s = (vec *)(sums + j * 4);
+
+        if (n == 1) {
+            notebook_gru_gru_4_rest(w, sums, h[0], y[0], j);
+            continue;
+        }
+        notebook_gru_product_3(p + 16, h, n, 2, s + 1, next);
+        notebook_gru_gru_4_cells(s, next, n, h, y, j);
+    }
+}
+
+static size_t notebook_gru_steps(const notebook_gru_call *call, size_t b)
+{
+    return call->lengths ? call->lengths[b] : call->T;
+}
+
+/* One pass over one sequence, step by step. */
+static void notebook_gru_alone(
+    const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    const size_t steps = notebook_gru_steps(call, 0);
+    const real *h = call->s->h[pass];
+
+    for (size_t i = 0; i < steps; i++) {
+        const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
+        real *const y_t = y + t * call->step * 4;
+
+        k->step(w, x + t * call->step * k->input, h, y_t);
+        h = y_t;
+    }
+    memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
+}
+
+/* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
+static size_t notebook_gru_gather(
+    const notebook_gru_call *call, int pass, size_t b, size_t first, notebook_gru_group *g)
+{
+    g->n = g->longest = 0;
+    g->s = call->s + b;
+    g->pass = pass;
+    for (; g->n < 24 && b < call->B; g->n++, b++) {
+        const size_t steps = notebook_gru_steps(call, b);
+
+        g->first[g->n] = first;
+        g->steps[g->n] = steps;
+        g->h[g->n] = call->s[b].h[pass];
+        g->longest = steps > g->longest ? steps : g->longest;
         first += call->next ? call->next : steps;
     }
+    return first;
+}
+
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. */
+static size_t notebook_gru_add(
+    const notebook_gru_call *call, const notebook_gru_kernel *k, notebook_gru_group *g, size_t i,
+    const real *x, real *y, notebook_gru_rows *rows, size_t n)
+{
+    for (size_t q = 0; q < g->n; q++) {
+        if (i >= g->steps[q])
+            continue;
+
+        const size_t t = g->pass % 2 ? g->steps[q] - 1 - i : i;
+        const size_t at = g->first[q] + t * call->step;
+
+        rows->x[n] = x + at * k->input;
+        rows->h[n] = g->h[q];
+        rows->y[n] = y + at * 4;
+        g->h[q] = rows->y[n++];
+    }
+    return n;
+}
+
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+static void notebook_gru_together(
+    const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    notebook_gru_rows rows;
+    notebook_gru_group g;
+
+    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+        first = notebook_gru_gather(call, pass, b, first, &g);
+        for (size_t i = 0; i < g.longest;) {
+            size_t ends[24], steps = 0, n = 0, more;
+
+            do {
+                more = notebook_gru_add(call, k, &g, i++, x, y, &rows, n) - n;
+                n += more;
+                ends[steps++] = n;
+            } while (i < g.longest && n + more <= 24);
+            k->sum(w, rows.x, n, call->sums);
+            for (size_t s = 0, from = 0; s < steps; from = ends[s++])
+                k->advance(w, &rows, from, ends[s] - from, call->sums);
+        }
+        for (size_t q = 0; q < g.n; q++)
+            memcpy(g.s[q].h[pass], g.h[q], sizeof g.s[q].h[pass]);
+    }
+}
+
+static void notebook_gru_pass(
+    const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    if (call->B == 1 && notebook_gru_steps(call, 0) < k->ahead)
+        notebook_gru_alone(call, k, pass, w, x, y);
+    else
+        notebook_gru_together(call, k, pass, w, x, y);
 }
 
 size_t notebook_gru_workspace(size_t T, size_t B)
 {
+    const size_t fixed = 384 * sizeof(real); /* sums of 24 rows */
     const size_t each = 4 * sizeof(real); /* buffer0 */
 
-    return T && B > SIZE_MAX / each / T ? SIZE_MAX : T * B * each;
+    return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
 }
 
 /* All passes of a call. */
 static void notebook_gru_run(
-    const notebook_gru_call *call, const notebook_gru_weights *w, const real *x, real *y,
-    void *workspace)
+    const notebook_gru_call *call, const notebook_gru_weights *w, const real *x, real *y)
 {
-    real *const buffer0 = workspace;
+    real *const buffer0 = call->sums + 384;
+    const notebook_gru_kernel from_1 = {
+        1, SIZE_MAX, notebook_gru_gru_1_step, notebook_gru_gru_1_input, notebook_gru_gru_1_advance};
+    const notebook_gru_kernel from_4 = {
+        4, SIZE_MAX, notebook_gru_gru_4_step, notebook_gru_gru_4_input, notebook_gru_gru_4_advance};
 
-    notebook_gru_gru_1_pass(call, 0, w->l0, x, buffer0);
-    notebook_gru_gru_1_pass(call, 1, w->l0_reverse, x, buffer0 + 2);
-    notebook_gru_gru_4_pass(call, 2, w->l1, buffer0, y);
-    notebook_gru_gru_4_pass(call, 3, w->l1_reverse, buffer0, y + 2);
+    notebook_gru_pass(call, &from_1, 0, w->l0, x, buffer0);
+    notebook_gru_pass(call, &from_1, 1, w->l0_reverse, x, buffer0 + 2);
+    notebook_gru_pass(call, &from_4, 2, w->l1, buffer0, y);
+    notebook_gru_pass(call, &from_4, 3, w->l1_reverse, buffer0, y + 2);
 }
 
 int notebook_gru_forward(
@@ -342,9 +796,9 @@ int notebook_gru_forward(
 {
     const size_t needed = notebook_gru_workspace(T, B);
     const notebook_gru_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1};
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1, .sums = workspace};
 
-    if (!w || !s || !x || !y || (needed && !workspace))
+    if (!w || !s || !x || !y || !workspace)
         return NOTEBOOK_GRU_E_NULL;
     if (!T)
         return NOTEBOOK_GRU_E_STEPS;
@@ -353,7 +807,7 @@ int notebook_gru_forward(
             return NOTEBOOK_GRU_E_LENGTH;
     if (workspace_bytes < needed)
         return NOTEBOOK_GRU_E_WORKSPACE;
-    notebook_gru_run(&call, w, x, y, workspace);
+    notebook_gru_run(&call, w, x, y);
     return NOTEBOOK_GRU_OK;
 }
 
@@ -361,10 +815,11 @@ int notebook_gru_forward_ragged(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const notebook_gru_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    const notebook_gru_call call = {
+        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
     size_t rows = 0;
 
-    if (!w || !s || !x || !lengths || !y)
+    if (!w || !s || !x || !lengths || !y || !workspace)
         return NOTEBOOK_GRU_E_NULL;
     for (size_t b = 0; b < B; b++) {
         if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
@@ -374,10 +829,8 @@ int notebook_gru_forward_ragged(
 
     const size_t needed = notebook_gru_workspace(rows, 1);
 
-    if (needed && !workspace)
-        return NOTEBOOK_GRU_E_NULL;
     if (workspace_bytes < needed)
         return NOTEBOOK_GRU_E_WORKSPACE;
-    notebook_gru_run(&call, w, x, y, workspace);
+    notebook_gru_run(&call, w, x, y);
     return NOTEBOOK_GRU_OK;
 }

@@ -45,7 +45,7 @@ size_t notebook_gru_workspace(size_t T, size_t B);
  * s [B] is read, and left as it is after each sequence's last step.
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
- * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * workspace is aligned as malloc aligns.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
 int notebook_gru_forward(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
@@ -60,7 +60,7 @@ int notebook_gru_forward_ragged(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_d444fe7c4b1c98d8",
+    "notebook_gru._notebook_gru_fa6415db58ec1df3",
     '#include "notebook_gru.h"',
     sources=["notebook_gru.c"],
     include_dirs=["."],

@@ -64,7 +64,7 @@ size_t notebook_lstm_workspace(size_t T, size_t B);
  * s [B] is read, and left as it is after each sequence's last step.
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
- * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * workspace is aligned as malloc aligns.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
 int notebook_lstm_forward(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,

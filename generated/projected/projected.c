@@ -17,6 +17,7 @@
  */
 #include "projected.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -41,12 +42,6 @@
 #else
 #define PROJECTED_LANES 1
 #endif
-#endif
-
-#ifdef __GNUC__
-#define PROJECTED_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
-#else
-#define PROJECTED_NOINLINE
 #endif
 
 #if 16 % PROJECTED_LANES
@@ -124,6 +119,31 @@ static inline void put(real *units, int j, int size, vec v)
         memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
 }
 
+#ifdef __GNUC__
+#define PROJECTED_INLINE inline __attribute__((always_inline))
+#define PROJECTED_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
+#else
+#define PROJECTED_INLINE inline
+#define PROJECTED_NOINLINE
+#endif
+
+/* gcc would rather read a vector once for each use than keep it, and rather keep sums that it has
+ * no registers for than leave them where they are. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
+    && (PROJECTED_LANES <= 4 || defined(__AVX__)) && (PROJECTED_LANES <= 8 || defined(__AVX512F__))
+#define PROJECTED_KEEP(v) __asm__("" : "+v"(v))
+#define PROJECTED_STORED __asm__ volatile("" ::: "memory")
+#else
+#define PROJECTED_KEEP(v) (void)0
+#define PROJECTED_STORED (void)0
+#endif
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define PROJECTED_REGISTERS 32
+#else
+#define PROJECTED_REGISTERS 16
+#endif
+
 static inline vec vabs(vec x) { return from_bits(to_bits(x) & ~0x80000000u); }
 
 /* e^a = 2^n (1 + p) for a <= 0, n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to
@@ -173,86 +193,593 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    real *sums; /* scratch: [24][64], then m [24][12] */
 } projected_call;
 
-/* LANES units, from unit j on, of one step of one sequence: x [6], h [5], c [12] -> c, y [12].
+/* Steps of sequences, up to 24: where each one reads and writes. */
+typedef struct {
+    const real *x[24], *h[24];
+    real *c[24], *m[24], *y[24];
+} projected_rows;
+
+/* What the layers of one shape share. */
+typedef struct {
+    size_t input; /* width of x */
+    size_t ahead; /* steps from which on one sequence alone gains by summing x for many at once */
+    void (*step)(const real *w, const real *x, const real *h, real *c, real *m, real *y);
+    void (*sum)(const real *w, const real *const *x, size_t n, real *sums);
+    void (*advance)(const real *w, const projected_rows *rows, size_t from, size_t n, real *sums);
+} projected_kernel;
+
+/* Sequences that run side by side. */
+typedef struct {
+    int pass;
+    size_t n, longest;
+    projected_state *s;
+    size_t first[24], steps[24]; /* row of the first step, number of steps */
+    const real *h[24];
+} projected_group;
+
+/* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
+ * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
+ * are `next` after those of the one before. 16 columns at a time are summed by themselves: short
+ * chains are fast and exact. */
+static PROJECTED_INLINE void projected_product_1x1(const row *p, const real *x, int width, vec *sums)
+{
+    int k = 0;
+
+    for (; k + 16 <= width; k += 16) {
+        vec s = splat(0);
+
+        for (int i = 0; i < 16; i++)
+            s += splat(x[k + i]) * load(p[k + i]);
+        *sums += s;
+    }
+    if (k < width) {
+        vec s = splat(0);
+
+        for (; k < width; k++)
+            s += splat(x[k]) * load(p[k]);
+        *sums += s;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_1x2(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_1x3(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_1x4(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_1x5(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_1x6(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0;
+        PROJECTED_STORED;
+    }
+}
+
+/* The same for n vectors and some of the columns, in tiles of nearly equal size. */
+static void projected_tiles_1(
+    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+{
+    enum { MOST = 6 };
+
+    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+        const size_t rows = (n + tiles - 1) / tiles;
+
+        switch (rows) {
+        case 6:
+            projected_product_1x6(p, x, from, to, sums, next);
+            break;
+        case 5:
+            projected_product_1x5(p, x, from, to, sums, next);
+            break;
+        case 4:
+            projected_product_1x4(p, x, from, to, sums, next);
+            break;
+        case 3:
+            projected_product_1x3(p, x, from, to, sums, next);
+            break;
+        case 2:
+            projected_product_1x2(p, x, from, to, sums, next);
+            break;
+        case 1:
+            projected_product_1x1(p, x[0] + from, to - from, sums);
+            break;
+        }
+        x += rows;
+        sums += rows * next;
+        n -= rows;
+    }
+}
+
+/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+static void projected_product_1(
+    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+{
+    for (int k = 0, end; k < width; k = end, p += 256) {
+        end = width - k < 256 ? width : k + 256;
+        projected_tiles_1(p, x, n, k, end, sums, next);
+    }
+}
+
+static PROJECTED_INLINE void projected_product_4x1(const row *p, const real *x, int width, vec *sums)
+{
+    for (int k = 0, end; k < width; k = end) {
+        vec s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
+
+        end = width - k < 16 ? width : k + 16;
+        for (int i = k; i < end; i++, p += 4) {
+            const vec v = splat(x[i]);
+
+            s0 += v * load(p[0]); s1 += v * load(p[1]); s2 += v * load(p[2]); s3 += v * load(p[3]);
+        }
+        sums[0] += s0; sums[1] += s1; sums[2] += s2; sums[3] += s3;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_4x2(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
+        vec v, w0, w1, w2, w3, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 4) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            w1 = load(p[1]);
+            PROJECTED_KEEP(w1);
+            w2 = load(p[2]);
+            PROJECTED_KEEP(w2);
+            w3 = load(p[3]);
+            PROJECTED_KEEP(w3);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3;
+        PROJECTED_STORED;
+    }
+}
+
+#if PROJECTED_REGISTERS == 32
+
+static PROJECTED_NOINLINE void projected_product_4x3(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
+        vec v, w0, w1, w2, w3, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 4) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            w1 = load(p[1]);
+            PROJECTED_KEEP(w1);
+            w2 = load(p[2]);
+            PROJECTED_KEEP(w2);
+            w3 = load(p[3]);
+            PROJECTED_KEEP(w3);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_4x4(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
+        vec v, w0, w1, w2, w3, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 4) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            w1 = load(p[1]);
+            PROJECTED_KEEP(w1);
+            w2 = load(p[2]);
+            PROJECTED_KEEP(w2);
+            w3 = load(p[3]);
+            PROJECTED_KEEP(w3);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2; s3_3 += v * w3;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s[3] += s3_3;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_4x5(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
+        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
+        vec v, w0, w1, w2, w3, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 4) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            w1 = load(p[1]);
+            PROJECTED_KEEP(w1);
+            w2 = load(p[2]);
+            PROJECTED_KEEP(w2);
+            w3 = load(p[3]);
+            PROJECTED_KEEP(w3);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2; s3_3 += v * w3;
+            v = splat(x4[i]);
+            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2; s4_3 += v * w3;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s[3] += s3_3; s += next;
+        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s[3] += s4_3;
+        PROJECTED_STORED;
+    }
+}
+
+static PROJECTED_NOINLINE void projected_product_4x6(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
+        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
+        vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0), s5_3 = splat(0);
+        vec v, w0, w1, w2, w3, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p += 4) {
+            w0 = load(p[0]);
+            PROJECTED_KEEP(w0);
+            w1 = load(p[1]);
+            PROJECTED_KEEP(w1);
+            w2 = load(p[2]);
+            PROJECTED_KEEP(w2);
+            w3 = load(p[3]);
+            PROJECTED_KEEP(w3);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2; s3_3 += v * w3;
+            v = splat(x4[i]);
+            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2; s4_3 += v * w3;
+            v = splat(x5[i]);
+            s5_0 += v * w0; s5_1 += v * w1; s5_2 += v * w2; s5_3 += v * w3;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s[3] += s3_3; s += next;
+        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s[3] += s4_3; s += next;
+        s[0] += s5_0; s[1] += s5_1; s[2] += s5_2; s[3] += s5_3;
+        PROJECTED_STORED;
+    }
+}
+
+#endif
+
+/* The same for n vectors and some of the columns, in tiles of nearly equal size. */
+static void projected_tiles_4(
+    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+{
+    enum { MOST = PROJECTED_REGISTERS == 32 ? 6 : 2 };
+
+    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+        const size_t rows = (n + tiles - 1) / tiles;
+
+        switch (rows) {
+#if PROJECTED_REGISTERS == 32
+        case 6:
+            projected_product_4x6(p, x, from, to, sums, next);
+            break;
+        case 5:
+            projected_product_4x5(p, x, from, to, sums, next);
+            break;
+        case 4:
+            projected_product_4x4(p, x, from, to, sums, next);
+            break;
+        case 3:
+            projected_product_4x3(p, x, from, to, sums, next);
+            break;
+#endif
+        case 2:
+            projected_product_4x2(p, x, from, to, sums, next);
+            break;
+        case 1:
+            projected_product_4x1(p, x[0] + from, to - from, sums);
+            break;
+        }
+        x += rows;
+        sums += rows * next;
+        n -= rows;
+    }
+}
+
+/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+static void projected_product_4(
+    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+{
+    for (int k = 0, end; k < width; k = end, p += 256) {
+        end = width - k < 64 ? width : k + 64;
+        projected_tiles_4(p, x, n, k, end, sums, next);
+    }
+}
+
+/* LSTM 6 -> 12: x [6], h [5], c [12] -> c, y [12].
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            m = o * tanh(c'), later h' = W_hr m
  *
  * w [1 block of 16 units][48 rows][16]; rows: 4 of biases, 6 x 4 of W_ih, 5 x 4 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
  */
+
+/* From sums to the new state, of sequences whose sums are `next` apart. */
+static PROJECTED_NOINLINE void projected_lstm_6_cells(
+    const vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
+{
+    for (; count; count--, sums += next, c++, y++) {
+        const vec i = sums[0], f = sums[1], g = sums[2], o = sums[3];
+        vec c_j = get(*c, j, 12);
+
+        c_j = vsigmoid(f) * c_j + vsigmoid(i) * vtanh(g);
+        const vec h_j = vsigmoid(o) * vtanh(c_j);
+        put(*c, j, 12, c_j);
+        put(*y, j, 12, h_j);
+    }
+}
+
+/* One step of one sequence. */
 static PROJECTED_NOINLINE void projected_lstm_6_tile(
-    const real *restrict w, const real *restrict x, const real *restrict h,
-    real *restrict c, real *restrict y, int j)
+    const real *w, const real *x, const real *h, real *c, real *y, int j)
 {
-    /* p[n] is row n of unit j's block, from unit j on. */
-    const row *p = (const row *)(w + j / 16 * 768 + j % 16);
-    vec i = load(p[0]);
-    vec f = load(p[1]);
-    vec g = load(p[2]);
-    vec o = load(p[3]);
-    vec c_j = get(c, j, 12);
-    vec v;
+    const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
-    p += 4;
-    v = splat(x[0]);
-    i += v * load(p[0]); f += v * load(p[1]); g += v * load(p[2]); o += v * load(p[3]);
-    v = splat(x[1]);
-    i += v * load(p[4]); f += v * load(p[5]); g += v * load(p[6]); o += v * load(p[7]);
-    v = splat(x[2]);
-    i += v * load(p[8]); f += v * load(p[9]); g += v * load(p[10]); o += v * load(p[11]);
-    v = splat(x[3]);
-    i += v * load(p[12]); f += v * load(p[13]); g += v * load(p[14]); o += v * load(p[15]);
-    v = splat(x[4]);
-    i += v * load(p[16]); f += v * load(p[17]); g += v * load(p[18]); o += v * load(p[19]);
-    v = splat(x[5]);
-    i += v * load(p[20]); f += v * load(p[21]); g += v * load(p[22]); o += v * load(p[23]);
-    p += 24;
-
-    v = splat(h[0]);
-    i += v * load(p[0]); f += v * load(p[1]); g += v * load(p[2]); o += v * load(p[3]);
-    v = splat(h[1]);
-    i += v * load(p[4]); f += v * load(p[5]); g += v * load(p[6]); o += v * load(p[7]);
-    v = splat(h[2]);
-    i += v * load(p[8]); f += v * load(p[9]); g += v * load(p[10]); o += v * load(p[11]);
-    v = splat(h[3]);
-    i += v * load(p[12]); f += v * load(p[13]); g += v * load(p[14]); o += v * load(p[15]);
-    v = splat(h[4]);
-    i += v * load(p[16]); f += v * load(p[17]); g += v * load(p[18]); o += v * load(p[19]);
-
-    c_j = vsigmoid(f) * c_j + vsigmoid(i) * vtanh(g);
-    const vec h_j = vsigmoid(o) * vtanh(c_j);
-    put(c, j, 12, c_j);
-    put(y, j, 12, h_j);
+    projected_product_4x1(p + 4, x, 6, sums);
+    projected_product_4x1(p + 28, h, 5, sums);
+    projected_lstm_6_cells(sums, 0, 1, &c, &y, j);
 }
 
-/* LANES units, from unit j on, of h' = W_hr m: m [12] -> y [5]. */
+/* The same where x has been summed before. */
+static PROJECTED_NOINLINE void projected_lstm_6_rest(
+    const real *w, const real *sums_x, const real *h, real *c, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+    vec sums[4];
+
+    memcpy(sums, sums_x + j * 4, sizeof sums);
+    projected_product_4x1(p + 28, h, 5, sums);
+    projected_lstm_6_cells(sums, 0, 1, &c, &y, j);
+}
+
+/* h' = W_hr m: m [12] -> y [5]. */
 static PROJECTED_NOINLINE void projected_lstm_6_project(
-    const real *restrict w, const real *restrict m, real *restrict y, int j)
+    const real *w, const real *m, real *y, int j)
 {
-    const row *p = (const row *)(w + j / 16 * 192 + j % 16);
-    vec a = splat(0);
+    vec sum = splat(0);
 
-    a += splat(m[0]) * load(p[0]);
-    a += splat(m[1]) * load(p[1]);
-    a += splat(m[2]) * load(p[2]);
-    a += splat(m[3]) * load(p[3]);
-    a += splat(m[4]) * load(p[4]);
-    a += splat(m[5]) * load(p[5]);
-    a += splat(m[6]) * load(p[6]);
-    a += splat(m[7]) * load(p[7]);
-    a += splat(m[8]) * load(p[8]);
-    a += splat(m[9]) * load(p[9]);
-    a += splat(m[10]) * load(p[10]);
-    a += splat(m[11]) * load(p[11]);
-
-    put(y, j, 5, a);
+    projected_product_1x1((const row *)(w + j / 16 * 192 + j % 16), m, 12, &sum);
+    put(y, j, 5, sum);
 }
 
-/* One step of one sequence: x [6], h [5], c [12] -> c, y [5], the new h.
- * m [12] is scratch, the output before W_hr. */
 static void projected_lstm_6_step(
     const real *w, const real *x, const real *h, real *c, real *m, real *y)
 {
@@ -262,47 +789,183 @@ static void projected_lstm_6_step(
         projected_lstm_6_project(w + 768, m, y, j);
 }
 
-/* One pass over all sequences, each from its first step to its last, or back: x rows of
- * 6 -> y rows of 10. */
-static void projected_lstm_6_pass(
-    const projected_call *call, int pass, const real *w, const real *x, real *m, real *y)
+/* The same for n rows, all units. */
+static void projected_lstm_6_project_rows(const real *w, const real *const *m, size_t n, real *const *y)
 {
-    size_t first = 0;
+    for (int j = 0; j < 5; j += LANES) {
+        vec sums[24];
 
-    for (size_t b = 0; b < call->B; b++) {
-        const size_t steps = call->lengths ? call->lengths[b] : call->T;
-        projected_state *const s = call->s + b;
-        const real *h = s->h[pass];
+        for (size_t r = 0; r < n; r++)
+            sums[r] = splat(0);
+        projected_product_1((const row *)(w + j / 16 * 192 + j % 16), m, n, 12, sums, 1);
+        for (size_t r = 0; r < n; r++)
+            put(y[r], j, 5, sums[r]);
+    }
+}
 
-        for (size_t i = 0; i < steps; i++) {
-            const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-            const size_t n = first + t * call->step;
-            real *const y_t = y + n * 10;
+/* Sums of n rows of x and the biases -> sums [n][64]. */
+static void projected_lstm_6_input(const real *w, const real *const *x, size_t n, real *sums)
+{
+    const size_t next = 64 / LANES;
 
-            projected_lstm_6_step(w, x + n * 6, h, s->c[pass], m, y_t);
-            h = y_t;
+    for (int j = 0; j < 12; j += LANES) {
+        const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+        vec *const s = (vec *)(sums + j * 4);
+
+        for (size_t r = 0; r < n; r++) {
+            s[r * next + 0] = load(p[0]);
+            s[r * next + 1] = load(p[1]);
+            s[r * next + 2] = load(p[2]);
+            s[r * next + 3] = load(p[3]);
         }
-        memcpy(s->h[pass], h, sizeof s->h[pass]);
+        projected_product_4(p + 4, x, n, 6, s, next);
+    }
+}
+
+/* One step of n sequences whose x has been summed: rows from `from` on. */
+static void projected_lstm_6_advance(
+    const real *w, const projected_rows *rows, size_t from, size_t n, real *sums)
+{
+    const size_t next = 64 / LANES;
+    const real *const *const h = rows->h + from;
+    real *const *const c = rows->c + from;
+    real *const *const y = rows->m + from;
+
+    sums += from * 64;
+    for (int j = 0; j < 12; j += LANES) {
+        const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+        vec *const s = (vec *)(sums + j * 4);
+
+        if (n == 1) {
+            projected_lstm_6_rest(w, sums, h[0], c[0], y[0], j);
+            continue;
+        }
+        projected_product_4(p + 28, h, n, 5, s, next);
+        projected_lstm_6_cells(s, next, n, c, y, j);
+    }
+    projected_lstm_6_project_rows(w + 768, (const real *const *)y, n, rows->y + from);
+}
+
+static size_t projected_steps(const projected_call *call, size_t b)
+{
+    return call->lengths ? call->lengths[b] : call->T;
+}
+
+/* One pass over one sequence, step by step. */
+static void projected_alone(
+    const projected_call *call, const projected_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    const size_t steps = projected_steps(call, 0);
+    const real *h = call->s->h[pass];
+
+    for (size_t i = 0; i < steps; i++) {
+        const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
+        real *const y_t = y + t * call->step * 10;
+
+        k->step(w, x + t * call->step * k->input, h, call->s->c[pass], call->sums + 1536, y_t);
+        h = y_t;
+    }
+    memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
+}
+
+/* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
+static size_t projected_gather(
+    const projected_call *call, int pass, size_t b, size_t first, projected_group *g)
+{
+    g->n = g->longest = 0;
+    g->s = call->s + b;
+    g->pass = pass;
+    for (; g->n < 24 && b < call->B; g->n++, b++) {
+        const size_t steps = projected_steps(call, b);
+
+        g->first[g->n] = first;
+        g->steps[g->n] = steps;
+        g->h[g->n] = call->s[b].h[pass];
+        g->longest = steps > g->longest ? steps : g->longest;
         first += call->next ? call->next : steps;
     }
+    return first;
+}
+
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. */
+static size_t projected_add(
+    const projected_call *call, const projected_kernel *k, projected_group *g, size_t i,
+    const real *x, real *y, projected_rows *rows, size_t n)
+{
+    for (size_t q = 0; q < g->n; q++) {
+        if (i >= g->steps[q])
+            continue;
+
+        const size_t t = g->pass % 2 ? g->steps[q] - 1 - i : i;
+        const size_t at = g->first[q] + t * call->step;
+
+        rows->x[n] = x + at * k->input;
+        rows->h[n] = g->h[q];
+        rows->c[n] = g->s[q].c[g->pass];
+        rows->y[n] = y + at * 10;
+        g->h[q] = rows->y[n++];
+    }
+    return n;
+}
+
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+static void projected_together(
+    const projected_call *call, const projected_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    projected_rows rows;
+    projected_group g;
+
+    for (size_t r = 0; r < 24; r++)
+        rows.m[r] = call->sums + 1536 + r * 12;
+    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+        first = projected_gather(call, pass, b, first, &g);
+        for (size_t i = 0; i < g.longest;) {
+            size_t ends[24], steps = 0, n = 0, more;
+
+            do {
+                more = projected_add(call, k, &g, i++, x, y, &rows, n) - n;
+                n += more;
+                ends[steps++] = n;
+            } while (i < g.longest && n + more <= 24);
+            k->sum(w, rows.x, n, call->sums);
+            for (size_t s = 0, from = 0; s < steps; from = ends[s++])
+                k->advance(w, &rows, from, ends[s] - from, call->sums);
+        }
+        for (size_t q = 0; q < g.n; q++)
+            memcpy(g.s[q].h[pass], g.h[q], sizeof g.s[q].h[pass]);
+    }
+}
+
+static void projected_pass(
+    const projected_call *call, const projected_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    if (call->B == 1 && projected_steps(call, 0) < k->ahead)
+        projected_alone(call, k, pass, w, x, y);
+    else
+        projected_together(call, k, pass, w, x, y);
 }
 
 size_t projected_workspace(size_t T, size_t B)
 {
+    const size_t fixed = 1824 * sizeof(real); /* sums of 24 rows, m */
+
     (void)T;
     (void)B;
-    return 12 * sizeof(real);
+    return fixed;
 }
 
 /* All passes of a call. */
 static void projected_run(
-    const projected_call *call, const projected_weights *w, const real *x, real *y,
-    void *workspace)
+    const projected_call *call, const projected_weights *w, const real *x, real *y)
 {
-    real *const m = workspace;
+    const projected_kernel from_6 = {
+        6, SIZE_MAX, projected_lstm_6_step, projected_lstm_6_input, projected_lstm_6_advance};
 
-    projected_lstm_6_pass(call, 0, w->l0, x, m, y);
-    projected_lstm_6_pass(call, 1, w->l0_reverse, x, m, y + 5);
+    projected_pass(call, &from_6, 0, w->l0, x, y);
+    projected_pass(call, &from_6, 1, w->l0_reverse, x, y + 5);
 }
 
 int projected_forward(
@@ -311,9 +974,9 @@ int projected_forward(
 {
     const size_t needed = projected_workspace(T, B);
     const projected_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = 1, .next = T};
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = 1, .next = T, .sums = workspace};
 
-    if (!w || !s || !x || !y || (needed && !workspace))
+    if (!w || !s || !x || !y || !workspace)
         return PROJECTED_E_NULL;
     if (!T)
         return PROJECTED_E_STEPS;
@@ -322,7 +985,7 @@ int projected_forward(
             return PROJECTED_E_LENGTH;
     if (workspace_bytes < needed)
         return PROJECTED_E_WORKSPACE;
-    projected_run(&call, w, x, y, workspace);
+    projected_run(&call, w, x, y);
     return PROJECTED_OK;
 }
 
@@ -330,10 +993,11 @@ int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const projected_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    const projected_call call = {
+        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
     size_t rows = 0;
 
-    if (!w || !s || !x || !lengths || !y)
+    if (!w || !s || !x || !lengths || !y || !workspace)
         return PROJECTED_E_NULL;
     for (size_t b = 0; b < B; b++) {
         if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
@@ -343,10 +1007,8 @@ int projected_forward_ragged(
 
     const size_t needed = projected_workspace(rows, 1);
 
-    if (needed && !workspace)
-        return PROJECTED_E_NULL;
     if (workspace_bytes < needed)
         return PROJECTED_E_WORKSPACE;
-    projected_run(&call, w, x, y, workspace);
+    projected_run(&call, w, x, y);
     return PROJECTED_OK;
 }

@@ -44,7 +44,7 @@ size_t projected_workspace(size_t T, size_t B);
  * s [B] is read, and left as it is after each sequence's last step.
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
- * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * workspace is aligned as malloc aligns.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
 int projected_forward(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
@@ -59,7 +59,7 @@ int projected_forward_ragged(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_c5cec813fe25774e",
+    "projected._projected_0e672c0d8707f955",
     '#include "projected.h"',
     sources=["projected.c"],
     include_dirs=["."],

@@ -42,7 +42,7 @@ size_t tone_workspace(size_t T, size_t B);
  * s [B] is read, and left as it is after each sequence's last step.
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
- * workspace is aligned as malloc aligns; NULL will do where no byte is needed.
+ * workspace is aligned as malloc aligns.
  * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing. */
 int tone_forward(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
@@ -60,7 +60,7 @@ int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_0955f0faccda91ea",
+    "tone._tone_ae90a26d960c30b3",
     '#include "tone.h"',
     sources=["tone.c"],
     include_dirs=["."],

@@ -17,6 +17,7 @@
  */
 #include "tone.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -41,12 +42,6 @@
 #else
 #define TONE_LANES 1
 #endif
-#endif
-
-#ifdef __GNUC__
-#define TONE_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
-#else
-#define TONE_NOINLINE
 #endif
 
 #if 16 % TONE_LANES
@@ -113,6 +108,31 @@ static inline void put(real *units, int j, int size, vec v)
         memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
 }
 
+#ifdef __GNUC__
+#define TONE_INLINE inline __attribute__((always_inline))
+#define TONE_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
+#else
+#define TONE_INLINE inline
+#define TONE_NOINLINE
+#endif
+
+/* gcc would rather read a vector once for each use than keep it, and rather keep sums that it has
+ * no registers for than leave them where they are. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
+    && (TONE_LANES <= 4 || defined(__AVX__)) && (TONE_LANES <= 8 || defined(__AVX512F__))
+#define TONE_KEEP(v) __asm__("" : "+v"(v))
+#define TONE_STORED __asm__ volatile("" ::: "memory")
+#else
+#define TONE_KEEP(v) (void)0
+#define TONE_STORED (void)0
+#endif
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define TONE_REGISTERS 32
+#else
+#define TONE_REGISTERS 16
+#endif
+
 static inline vec vabs(vec x) { return from_bits(to_bits(x) & ~0x80000000u); }
 
 /* e^a = 2^n (1 + p) for a <= 0, n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to
@@ -150,48 +170,314 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    real *sums; /* scratch: [24][16] */
 } tone_call;
 
-/* LANES units, from unit j on, of one step of one sequence: x [1], h [16] -> y [16].
+/* Steps of sequences, up to 24: where each one reads and writes. */
+typedef struct {
+    const real *x[24], *h[24];
+    real *y[24];
+} tone_rows;
+
+/* What the layers of one shape share. */
+typedef struct {
+    size_t input; /* width of x */
+    size_t ahead; /* steps from which on one sequence alone gains by summing x for many at once */
+    void (*step)(const real *w, const real *x, const real *h, real *y);
+    void (*sum)(const real *w, const real *const *x, size_t n, real *sums);
+    void (*advance)(const real *w, const tone_rows *rows, size_t from, size_t n, real *sums);
+} tone_kernel;
+
+/* Sequences that run side by side. */
+typedef struct {
+    int pass;
+    size_t n, longest;
+    tone_state *s;
+    size_t first[24], steps[24]; /* row of the first step, number of steps */
+    const real *h[24];
+} tone_group;
+
+/* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
+ * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
+ * are `next` after those of the one before. 16 columns at a time are summed by themselves: short
+ * chains are fast and exact. */
+static TONE_INLINE void tone_product_1x1(const row *p, const real *x, int width, vec *sums)
+{
+    int k = 0;
+
+    for (; k + 16 <= width; k += 16) {
+        vec s = splat(0);
+
+        for (int i = 0; i < 16; i++)
+            s += splat(x[k + i]) * load(p[k + i]);
+        *sums += s;
+    }
+    if (k < width) {
+        vec s = splat(0);
+
+        for (; k < width; k++)
+            s += splat(x[k]) * load(p[k]);
+        *sums += s;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x2(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0;
+        TONE_STORED;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x3(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0;
+        TONE_STORED;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x4(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0;
+        TONE_STORED;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x5(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0;
+        TONE_STORED;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x6(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0;
+        TONE_STORED;
+    }
+}
+
+/* The same for n vectors and some of the columns, in tiles of nearly equal size. */
+static void tone_tiles_1(
+    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+{
+    enum { MOST = 6 };
+
+    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+        const size_t rows = (n + tiles - 1) / tiles;
+
+        switch (rows) {
+        case 6:
+            tone_product_1x6(p, x, from, to, sums, next);
+            break;
+        case 5:
+            tone_product_1x5(p, x, from, to, sums, next);
+            break;
+        case 4:
+            tone_product_1x4(p, x, from, to, sums, next);
+            break;
+        case 3:
+            tone_product_1x3(p, x, from, to, sums, next);
+            break;
+        case 2:
+            tone_product_1x2(p, x, from, to, sums, next);
+            break;
+        case 1:
+            tone_product_1x1(p, x[0] + from, to - from, sums);
+            break;
+        }
+        x += rows;
+        sums += rows * next;
+        n -= rows;
+    }
+}
+
+/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+static void tone_product_1(
+    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+{
+    for (int k = 0, end; k < width; k = end, p += 256) {
+        end = width - k < 256 ? width : k + 256;
+        tone_tiles_1(p, x, n, k, end, sums, next);
+    }
+}
+
+/* RNN 1 -> 16: x [1], h [16] -> y [16].
  *
  *     h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
  *
  * w [1 block of 16 units][18 rows][16]; rows: 1 of biases, 1 x 1 of W_ih, 16 x 1 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
  */
-static TONE_NOINLINE void tone_rnn_1_tile(
-    const real *restrict w, const real *restrict x, const real *restrict h,
-    real *restrict y, int j)
+
+/* From sums to the new state, of sequences whose sums are `next` apart. */
+static TONE_NOINLINE void tone_rnn_1_cells(
+    const vec *sums, size_t next, size_t count, real *const *y, int j)
 {
-    /* p[n] is row n of unit j's block, from unit j on. */
-    const row *p = (const row *)(w + j / 16 * 288 + j % 16);
-    vec a = load(p[0]);
+    for (; count; count--, sums += next, y++) {
+        const vec a = sums[0];
 
-    p += 1;
-    a += splat(x[0]) * load(p[0]);
-    p += 1;
-
-    a += splat(h[0]) * load(p[0]);
-    a += splat(h[1]) * load(p[1]);
-    a += splat(h[2]) * load(p[2]);
-    a += splat(h[3]) * load(p[3]);
-    a += splat(h[4]) * load(p[4]);
-    a += splat(h[5]) * load(p[5]);
-    a += splat(h[6]) * load(p[6]);
-    a += splat(h[7]) * load(p[7]);
-    a += splat(h[8]) * load(p[8]);
-    a += splat(h[9]) * load(p[9]);
-    a += splat(h[10]) * load(p[10]);
-    a += splat(h[11]) * load(p[11]);
-    a += splat(h[12]) * load(p[12]);
-    a += splat(h[13]) * load(p[13]);
-    a += splat(h[14]) * load(p[14]);
-    a += splat(h[15]) * load(p[15]);
-
-    const vec h_j = vtanh(a);
-    put(y, j, 16, h_j);
+        const vec h_j = vtanh(a);
+        put(*y, j, 16, h_j);
+    }
 }
 
-/* One step of one sequence: x [1], h [16] -> y [16], the new h. */
+/* One step of one sequence. */
+static TONE_NOINLINE void tone_rnn_1_tile(
+    const real *w, const real *x, const real *h, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+    vec sums[1] = {load(p[0])};
+
+    tone_product_1x1(p + 1, x, 1, sums);
+    tone_product_1x1(p + 2, h, 16, sums);
+    tone_rnn_1_cells(sums, 0, 1, &y, j);
+}
+
+/* The same where x has been summed before. */
+static TONE_NOINLINE void tone_rnn_1_rest(
+    const real *w, const real *sums_x, const real *h, real *y, int j)
+{
+    const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+    vec sums[1];
+
+    memcpy(sums, sums_x + j * 1, sizeof sums);
+    tone_product_1x1(p + 2, h, 16, sums);
+    tone_rnn_1_cells(sums, 0, 1, &y, j);
+}
+
 static void tone_rnn_1_step(
     const real *w, const real *x, const real *h, real *y)
 {
@@ -199,42 +485,160 @@ static void tone_rnn_1_step(
         tone_rnn_1_tile(w, x, h, y, j);
 }
 
-/* One pass over all sequences, each from its first step to its last: x rows of
- * 1 -> y rows of 16. */
-static void tone_rnn_1_pass(
-    const tone_call *call, int pass, const real *w, const real *x, real *y)
+/* Sums of n rows of x and the biases -> sums [n][16]. */
+static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    size_t first = 0;
+    const size_t next = 16 / LANES;
 
-    for (size_t b = 0; b < call->B; b++) {
-        const size_t steps = call->lengths ? call->lengths[b] : call->T;
-        tone_state *const s = call->s + b;
-        const real *h = s->h[pass];
+    for (int j = 0; j < 16; j += LANES) {
+        const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+        vec *const s = (vec *)(sums + j * 1);
 
-        for (size_t t = 0; t < steps; t++) {
-            const size_t n = first + t * call->step;
-            real *const y_t = y + n * 16;
-
-            tone_rnn_1_step(w, x + n * 1, h, y_t);
-            h = y_t;
+        for (size_t r = 0; r < n; r++) {
+            s[r * next + 0] = load(p[0]);
         }
-        memcpy(s->h[pass], h, sizeof s->h[pass]);
+        tone_product_1(p + 1, x, n, 1, s, next);
+    }
+}
+
+/* One step of n sequences whose x has been summed: rows from `from` on. */
+static void tone_rnn_1_advance(
+    const real *w, const tone_rows *rows, size_t from, size_t n, real *sums)
+{
+    const size_t next = 16 / LANES;
+    const real *const *const h = rows->h + from;
+    real *const *const y = rows->y + from;
+
+    sums += from * 16;
+    for (int j = 0; j < 16; j += LANES) {
+        const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+        vec *const s = (vec *)(sums + j * 1);
+
+        if (n == 1) {
+            tone_rnn_1_rest(w, sums, h[0], y[0], j);
+            continue;
+        }
+        tone_product_1(p + 2, h, n, 16, s, next);
+        tone_rnn_1_cells(s, next, n, y, j);
+    }
+}
+
+static size_t tone_steps(const tone_call *call, size_t b)
+{
+    return call->lengths ? call->lengths[b] : call->T;
+}
+
+/* One pass over one sequence, step by step. */
+static void tone_alone(
+    const tone_call *call, const tone_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    const size_t steps = tone_steps(call, 0);
+    const real *h = call->s->h[pass];
+
+    for (size_t i = 0; i < steps; i++) {
+        const size_t t = i;
+        real *const y_t = y + t * call->step * 16;
+
+        k->step(w, x + t * call->step * k->input, h, y_t);
+        h = y_t;
+    }
+    memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
+}
+
+/* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
+static size_t tone_gather(
+    const tone_call *call, int pass, size_t b, size_t first, tone_group *g)
+{
+    g->n = g->longest = 0;
+    g->s = call->s + b;
+    g->pass = pass;
+    for (; g->n < 24 && b < call->B; g->n++, b++) {
+        const size_t steps = tone_steps(call, b);
+
+        g->first[g->n] = first;
+        g->steps[g->n] = steps;
+        g->h[g->n] = call->s[b].h[pass];
+        g->longest = steps > g->longest ? steps : g->longest;
         first += call->next ? call->next : steps;
     }
+    return first;
+}
+
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. */
+static size_t tone_add(
+    const tone_call *call, const tone_kernel *k, tone_group *g, size_t i,
+    const real *x, real *y, tone_rows *rows, size_t n)
+{
+    for (size_t q = 0; q < g->n; q++) {
+        if (i >= g->steps[q])
+            continue;
+
+        const size_t t = i;
+        const size_t at = g->first[q] + t * call->step;
+
+        rows->x[n] = x + at * k->input;
+        rows->h[n] = g->h[q];
+        rows->y[n] = y + at * 16;
+        g->h[q] = rows->y[n++];
+    }
+    return n;
+}
+
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+static void tone_together(
+    const tone_call *call, const tone_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    tone_rows rows;
+    tone_group g;
+
+    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+        first = tone_gather(call, pass, b, first, &g);
+        for (size_t i = 0; i < g.longest;) {
+            size_t ends[24], steps = 0, n = 0, more;
+
+            do {
+                more = tone_add(call, k, &g, i++, x, y, &rows, n) - n;
+                n += more;
+                ends[steps++] = n;
+            } while (i < g.longest && n + more <= 24);
+            k->sum(w, rows.x, n, call->sums);
+            for (size_t s = 0, from = 0; s < steps; from = ends[s++])
+                k->advance(w, &rows, from, ends[s] - from, call->sums);
+        }
+        for (size_t q = 0; q < g.n; q++)
+            memcpy(g.s[q].h[pass], g.h[q], sizeof g.s[q].h[pass]);
+    }
+}
+
+static void tone_pass(
+    const tone_call *call, const tone_kernel *k, int pass, const real *w,
+    const real *x, real *y)
+{
+    if (call->B == 1 && tone_steps(call, 0) < k->ahead)
+        tone_alone(call, k, pass, w, x, y);
+    else
+        tone_together(call, k, pass, w, x, y);
 }
 
 size_t tone_workspace(size_t T, size_t B)
 {
+    const size_t fixed = 384 * sizeof(real); /* sums of 24 rows */
+
     (void)T;
     (void)B;
-    return 0;
+    return fixed;
 }
 
 /* All passes of a call. */
 static void tone_run(
     const tone_call *call, const tone_weights *w, const real *x, real *y)
 {
-    tone_rnn_1_pass(call, 0, w->l0, x, y);
+    const tone_kernel from_1 = {
+        1, SIZE_MAX, tone_rnn_1_step, tone_rnn_1_input, tone_rnn_1_advance};
+
+    tone_pass(call, &from_1, 0, w->l0, x, y);
 }
 
 int tone_forward(
@@ -243,9 +647,9 @@ int tone_forward(
 {
     const size_t needed = tone_workspace(T, B);
     const tone_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1};
+        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1, .sums = workspace};
 
-    if (!w || !s || !x || !y || (needed && !workspace))
+    if (!w || !s || !x || !y || !workspace)
         return TONE_E_NULL;
     if (!T)
         return TONE_E_STEPS;
@@ -262,10 +666,11 @@ int tone_forward_ragged(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const tone_call call = {.s = s, .lengths = lengths, .B = B, .step = 1};
+    const tone_call call = {
+        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
     size_t rows = 0;
 
-    if (!w || !s || !x || !lengths || !y)
+    if (!w || !s || !x || !lengths || !y || !workspace)
         return TONE_E_NULL;
     for (size_t b = 0; b < B; b++) {
         if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
@@ -275,8 +680,6 @@ int tone_forward_ragged(
 
     const size_t needed = tone_workspace(rows, 1);
 
-    if (needed && !workspace)
-        return TONE_E_NULL;
     if (workspace_bytes < needed)
         return TONE_E_WORKSPACE;
     tone_run(&call, w, x, y);

@@ -1,4 +1,4 @@
-"""Plans -> an extension module, compiled and loaded. Alone in using cffi."""
+"""Plans, or C of our own, -> an extension module, compiled and loaded. Alone in using cffi."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import platform
 import struct
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from rnngen import cache, compiler, render
 from rnngen.compiler import Compiler
 from rnngen.errors import BuildError
 from rnngen.plan import Plan
+from rnngen.targets import Target
+
+
+@dataclass(frozen=True)
+class Source:
+    """C that makes one module."""
+
+    name: str  # carries a digest of the text: of one name there is one text
+    files: Mapping[str, str]  # .h and .c
+    declarations: str  # of the headers, for cffi
 
 
 @dataclass(frozen=True)
@@ -37,15 +47,27 @@ def library(plans: Sequence[Plan]) -> Library:
 
     Raises BuildError.
     """
-    name = render.module_name(plans)
-    target = plans[0].target
+    files = {file: text for plan in plans for file, text in render.files(plan).items()}
+    declarations = "\n".join(render.declarations(plan) for plan in plans)
+    name = render.digested(plans[0].name, files.values())
+    return module(Source(name, files, declarations), plans[0].target)
+
+
+def module(source: Source, target: Target) -> Library:
+    """Compile C into one module, or find it in the cache, and load it. Raises BuildError."""
     cc = compiler.find(target)
-    flags = (*target.flags, *target.native, *cc.flags)
-    parts = [name, *cc.command, *flags, cc.identity, cffi.__version__, _processor()]
     found = cache.entry(
-        _digest(parts), name, lambda folder: _compile(folder, name, plans, cc, flags)
+        key(source.name, cc, target),
+        f"{source.name}.abi3.so",
+        lambda folder: _compile(folder, source, cc, target),
     )
-    return load(name, found.path, found.code_bytes)
+    return load(source.name, found.path, found.code_bytes)
+
+
+def key(name: str, cc: Compiler, target: Target) -> str:
+    """Digest of a name and of all that native code depends on: compiler, flags, processor."""
+    parts = [name, *cc.command, *_flags(cc, target), cc.identity, cffi.__version__, _processor()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def load(name: str, path: Path, code_bytes: int = 0) -> Library:
@@ -61,19 +83,18 @@ def load(name: str, path: Path, code_bytes: int = 0) -> Library:
     return Library(path, code_bytes, module.lib, module.ffi)
 
 
-def _compile(
-    folder: Path, name: str, plans: Sequence[Plan], cc: Compiler, flags: Sequence[str]
-) -> int:
+def _compile(folder: Path, source: Source, cc: Compiler, target: Target) -> int:
     """Write sources, compile and link them in `folder`; returns the bytes of machine code."""
-    for plan in plans:
-        for file, text in render.files(plan).items():
-            (folder / file).write_text(text)
-    _glue(folder / "_glue.c", name, plans)  # no network's name begins so
-    objects = [f"{plan.name}.o" for plan in plans]
+    name = source.name
+    for file, text in source.files.items():
+        (folder / file).write_text(text)
+    _glue(folder / "_glue.c", source)  # no network's name begins so
+    sources = [file for file in source.files if file.endswith(".c")]
+    objects = [file.replace(".c", ".o") for file in sources]
     include = sysconfig.get_path("include")
     if not Path(include, "Python.h").is_file():
         raise BuildError(f"compiler: Python.h; it is not in {include}. Install python3-dev")
-    cc.run(*flags, "-fPIC", "-c", *(f"{plan.name}.c" for plan in plans), folder=folder)
+    cc.run(*_flags(cc, target), "-fPIC", "-c", *sources, folder=folder)
     cc.run("-O1", "-fPIC", f"-I{include}", *cc.flags, "-c", "_glue.c", folder=folder)
     link = (
         ["-shared", "-Wl,-undefined,dynamic_lookup"]
@@ -92,12 +113,17 @@ def _compile(
     return code
 
 
-def _glue(path: Path, name: str, plans: Sequence[Plan]) -> None:
+def _flags(cc: Compiler, target: Target) -> tuple[str, ...]:
+    """Flags for code that runs on this machine, the user's last."""
+    return (*target.flags, *target.native, *cc.flags)
+
+
+def _glue(path: Path, source: Source) -> None:
     """cffi's wrapper in C, which makes the functions of the headers an importable module."""
     ffi = cffi.FFI()
-    ffi.cdef("\n".join(render.declarations(plan) for plan in plans))
-    includes = "\n".join(f'#include "{plan.name}.h"' for plan in plans)
-    ffi.set_source(name, includes, compiler_verbose=0)
+    ffi.cdef(source.declarations)
+    includes = "\n".join(f'#include "{file}"' for file in source.files if file.endswith(".h"))
+    ffi.set_source(source.name, includes, compiler_verbose=0)
     ffi.emit_c_code(str(path))
 
 
@@ -120,7 +146,3 @@ def _processor() -> str:
         return platform.processor()
     keys = ("model name", "flags", "Features", "CPU part")
     return json.dumps(sorted({line for line in lines if line.startswith(keys)}))
-
-
-def _digest(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

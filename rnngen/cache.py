@@ -1,6 +1,8 @@
-"""Compiled modules on disk: one folder a build, locked while it is made, checked before it is used.
+"""Compiled modules on disk, and figures measured: a folder each, locked while it is made.
 
-<user cache>/rnngen/<key>/<module>.abi3.so and digest.json
+Whatever is in it is checked before it is used.
+
+<user cache>/rnngen/<key>/<file> and digest.json
 """
 
 from __future__ import annotations
@@ -23,26 +25,37 @@ from rnngen.errors import BuildError
 
 @dataclass(frozen=True)
 class Entry:
-    """One compiled module."""
+    """One file."""
 
     path: Path
-    code_bytes: int  # machine code of the networks, without the Python glue
+    code_bytes: int  # of a module: machine code of the networks, without the Python glue
 
 
-def entry(key: str, name: str, make: Callable[[Path], int]) -> Entry:
-    """The module `name` of the build `key`; made by `make(folder) -> code_bytes` if need be.
+def entry(key: str, file: str, make: Callable[[Path], int], again: bool = False) -> Entry:
+    """The file of that name under the key; made by `make(folder) -> code_bytes` if need be.
 
-    However many processes ask at once, one makes it. Raises BuildError if the folder cannot be
-    used, or whatever `make` raises; then nothing is left behind.
+    `again` makes it in any case, in the place of what was there. However many processes ask at
+    once, one makes it. Raises BuildError if the folder cannot be used, or whatever `make` raises;
+    then nothing is left behind.
     """
     root = folder()
     try:
-        if found := _valid(root / key, name):
+        if not again and (found := _valid(root / key, file)):
             return found
         with FileLock(root / f"{key}.lock"):
-            return _valid(root / key, name) or _made(root, key, name, make)
+            found = None if again else _valid(root / key, file)
+            return found or _made(root, key, file, make)
     except OSError as error:
         raise BuildError(f"cache: a folder that can be written; {_reason(root, error)}") from None
+
+
+def read(key: str, file: str) -> str | None:
+    """The text of the file under the key, if it is there and sound. Raises BuildError."""
+    found = _valid(folder() / key, file)
+    try:
+        return found.path.read_text() if found else None
+    except OSError:  # another process is renewing it
+        return None
 
 
 def folder() -> Path:
@@ -71,7 +84,7 @@ def _reason(root: Path, error: OSError) -> str:
     return f"got {error.strerror} at {where}. XDG_CACHE_HOME names another place"
 
 
-def _made(root: Path, key: str, name: str, make: Callable[[Path], int]) -> Entry:
+def _made(root: Path, key: str, file: str, make: Callable[[Path], int]) -> Entry:
     """Build beside, then rename: whoever looks sees all of it or nothing."""
     place = root / key
     for ruin in (place, *root.glob(f"{key}.*")):  # damaged, or begun by a process that was killed
@@ -82,18 +95,17 @@ def _made(root: Path, key: str, name: str, make: Callable[[Path], int]) -> Entry
     private = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=root))
     try:
         code_bytes = make(private)
-        path = private / f"{name}.abi3.so"
-        record = {"sha256": _sha256(path), "code_bytes": code_bytes}
+        record = {"sha256": _sha256(private / file), "code_bytes": code_bytes}
         (private / "digest.json").write_text(json.dumps(record))
         os.replace(private, place)
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    return Entry(place / path.name, code_bytes)
+    return Entry(place / file, code_bytes)
 
 
-def _valid(place: Path, name: str) -> Entry | None:
+def _valid(place: Path, file: str) -> Entry | None:
     """The entry if its bytes are those that were written."""
-    path = place / f"{name}.abi3.so"
+    path = place / file
     try:
         record = json.loads((place / "digest.json").read_text())
         if record["sha256"] == _sha256(path):

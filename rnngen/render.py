@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,14 @@ def declarations(plan: Plan) -> str:
 
 
 def module_name(plans: Sequence[Plan]) -> str:
-    """`_<network>_<digest of the C>`: other code is another module, even in one process."""
-    texts = [text for plan in plans for text in files(plan).values()]
+    """The module of these plans."""
+    return digested(plans[0].name, [text for plan in plans for text in files(plan).values()])
+
+
+def digested(name: str, texts: Iterable[str]) -> str:
+    """`_<name>_<digest of the C>`: other code is another module, even in one process."""
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    return f"_{plans[0].name}_{digest[:16]}"
+    return f"_{name}_{digest[:16]}"
 
 
 def baked(plan: Plan, packed: Array) -> dict[str, str]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rnngen.errors import WeightsError
 from rnngen.plan import Plan
+from rnngen.targets import ISAS
 
 Array = npt.NDArray[Any]
 MAX_BAKED = 2**22  # numbers as C source; more take a compiler minutes and gigabytes
@@ -43,6 +44,12 @@ def files(plan: Plan) -> dict[str, str]:
 def declarations(plan: Plan) -> str:
     """The public declarations, the same text that the header shows."""
     return _fill("shared/api", plan=plan)
+
+
+def measuring() -> dict[str, str]:
+    """File name -> text: the C that measures a machine."""
+    sources = ("c/measure.h", "c/measure.c")
+    return {Path(source).name: _fill(source, isas=ISAS) for source in sources}
 
 
 def module_name(plans: Sequence[Plan]) -> str:

@@ -26,6 +26,7 @@ ORDER = [
         "compiler",
         "cache",
         "build",
+        "machine",
         "tensors",
         "weights",
     ),

@@ -121,12 +121,18 @@ def bench(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Say what this machine can build. Exit code 1 if something needed is missing."""
+def doctor(
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time one core, which `bench` then takes as floor.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say what this machine can build and do. Exit code 1 if something needed is missing."""
     from rnngen import console
     from rnngen import doctor as doctor_
 
-    findings = doctor_.examine()
+    with console.progress("measuring one core", quiet=not measure):
+        findings = doctor_.examine(measure)
     console.examined(findings, json)
     raise typer.Exit(0 if all(f.ok for f in findings if f.needed) else 1)
 

@@ -1,4 +1,4 @@
-"""What this machine can build: compiler, Python's headers, vector width, cache, torch."""
+"""What this machine can build, and what one core of it can do."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from rnngen import cache, compiler
+from rnngen import cache, compiler, machine
+from rnngen.dtypes import DTYPES
 from rnngen.errors import BuildError, RnngenError
 from rnngen.targets import ISAS, TARGETS
 
@@ -24,10 +26,11 @@ class Finding:
     ok: bool
     detail: str
     needed: bool = True  # to build and run; otherwise only to validate or to go faster
+    figures: dict[str, Any] | None = None  # for programs
 
 
-def examine() -> list[Finding]:
-    """Look at everything; nothing raises."""
+def examine(measure: bool = False) -> list[Finding]:
+    """Look at everything; `measure` takes some seconds more. Nothing raises."""
     looked: list[tuple[str, Callable[[], str], bool]] = [
         ("python", lambda: f"{platform.python_version()} at {sys.executable}", True),
         ("compiler", _compiler, True),
@@ -36,7 +39,7 @@ def examine() -> list[Finding]:
         ("cache", _cache, True),
         ("torch", lambda: _version("torch"), False),
     ]
-    return [_look(*entry) for entry in looked]
+    return [*(_look(*entry) for entry in looked), _limits(measure)]
 
 
 def _look(name: str, look: Callable[[], str], needed: bool) -> Finding:
@@ -44,6 +47,20 @@ def _look(name: str, look: Callable[[], str], needed: bool) -> Finding:
         return Finding(name, True, look(), needed)
     except RnngenError as error:
         return Finding(name, False, str(error), needed)
+
+
+def _limits(measure: bool) -> Finding:
+    """What one core can do, measured now or once before."""
+    try:
+        found = machine.measure() if measure else machine.known()
+    except RnngenError as error:
+        return Finding("one core", False, str(error), measure)
+    if found is None:
+        return Finding("one core", False, "not measured: rnngen doctor --measure", False)
+    lines = [f"{found.flops_for(d) / 1e9:,.1f} GFLOP/s {d.name}" for d in DTYPES.values()]
+    rates = found.bandwidth.items()
+    lines += [f"{rate / 1e9:,.1f} GB/s reading {size >> 10:,} KiB" for size, rate in rates]
+    return Finding("one core", True, "\n".join(lines), measure, asdict(found))
 
 
 def _compiler() -> str:

@@ -383,6 +383,41 @@ def test_doctor(cli, cc, monkeypatch):
     assert "found none" in found["compiler"]["detail"]
 
 
+def test_doctor_measures(cli, cc, own_cache, monkeypatch):
+    """When asked to; afterwards it knows."""
+    from rnngen import machine
+
+    monkeypatch.setattr(machine, "SECONDS", 0.01)
+    code, out, err = cli("doctor")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "one core  none  not measured: rnngen doctor --measure"
+    code, out, err = cli("doctor", "--measure")
+    assert (code, err) == (0, "measuring one core ...\n")
+    lines = out.split("one core  ok  ")[1].splitlines()
+    assert re.fullmatch(r"[\d,.]+ GFLOP/s float32", lines[0])
+    assert re.fullmatch(r" +[\d,.]+ GFLOP/s float64", lines[1])
+    assert re.fullmatch(r" +[\d,.]+ GB/s reading 16 KiB", lines[2])
+    assert re.fullmatch(r" +[\d,.]+ GB/s reading 65,536 KiB", lines[-1])
+    assert len(lines) == 2 + len(machine.SIZES)
+    assert cli("doctor")[1] == out
+    found = json.loads(cli("doctor", "--json")[1])[-1]
+    assert found["name"] == "one core"
+    assert found["figures"]["flops"] == machine.known().flops
+    assert len(found["figures"]["bandwidth"]) == len(machine.SIZES)
+
+
+def test_doctor_cannot_measure(cli, monkeypatch, own_cache):
+    """What was asked for is missed; what was not is a remark."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    for words, needed in ((["--measure"], True), ([], False)):
+        code, out, _ = cli("doctor", "--json", *words)
+        found = json.loads(out)[-1]
+        assert code == 1
+        assert (found["name"], found["ok"], found["needed"]) == ("one core", False, needed)
+        assert "found none" in found["detail"]
+
+
 def test_doctor_tries_the_cache(cli, monkeypatch):
     from rnngen import doctor
 

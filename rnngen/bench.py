@@ -1,22 +1,24 @@
-"""A network beside torch.nn on this machine: interleaved repeats, medians, one pinned thread."""
+"""A network beside torch.nn and other runtimes: interleaved repeats, medians, one pinned thread."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rnngen import tensors, validate
+from rnngen import machine, peers, tensors, validate
+from rnngen.machine import Machine
 from rnngen.validate import Case, Report
 
 SHAPES = ((1, 1), (100, 1), (1, 8), (100, 8))  # T, B
 REPEATS = 15  # odd: the median is one of them
-PINNED = hasattr(os, "sched_setaffinity")  # Linux can
 SAMPLE = 2_000_000  # nanoseconds a repeat lasts at least, far above the clock's grain
+SLACK = 100  # of other runtimes, times rnngen's limit: less exact will do, another network will not
+
+Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Row:
     batch: int  # B
     own: float  # seconds a call, median
     torch: float
+    peers: dict[str, float | str]  # other runtimes that are installed; or why there is no time
+    floor: float | None  # that no call can beat; None if the machine was not measured
 
     @property
     def ratio(self) -> float:
@@ -34,41 +38,85 @@ class Row:
         return self.torch / self.own
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """A network and what it is held to."""
+
+    net: Any
+    own: Any  # torch.nn in the network's dtype
+    truth: Any  # and in float64
+    core: Machine | None
+
+    def row(self, steps: int, batch: int) -> Row:
+        spec, plan = self.net.spec, self.net.plan
+        case = Case(steps, batch, ragged=False, states=True, batch_first=spec.batch_first)
+        limit = self._checked(case)
+        x, hx = validate.arguments(spec, case)
+        calls: dict[str, Call] = {"own": _bound(self.net, x, hx), "torch": lambda: self.own(x, hx)}
+        found = {name: self._peer(name, case, limit) for name in peers.installed()}
+        ready = {n: p.bind(x, hx) for n, p in found.items() if isinstance(p, peers.Peer)}
+        times = _medians(calls | ready)
+        others = {n: times[n] if n in ready else str(found[n]) for n in found}
+        floor = self.core.floor(plan, steps, batch) if self.core else None
+        return Row(steps, batch, times["own"], times["torch"], others, floor)
+
+    def _checked(self, case: Case) -> float:
+        """The error allowed. Raises RuntimeError if the network's is above it."""
+        line = validate.measure(self.net, self.own, self.truth, case)
+        report = Report((line,), self.net.plan.dtype)
+        if not report.ok:
+            off = f"an error of at most {report.limit:.2g}; got {report.error:.2g}"
+            raise RuntimeError(f"bench: {off}")
+        return report.limit
+
+    def _peer(self, name: str, case: Case, limit: float) -> peers.Peer | str:
+        """The network in another runtime, or why it is not to be timed."""
+        try:
+            peer = peers.make(name, self.net.spec, self.net.arrays(), case.steps, case.batch)
+            error = validate.measure(peer, self.own, self.truth, case).error
+        except Exception as failure:  # whatever a runtime may raise; its time is not ours to fail
+            return " ".join(f"failed: {type(failure).__name__}: {failure}".split())[:200]
+        if not error <= SLACK * limit:
+            return f"wrong: an error of at most {SLACK * limit:.2g}; got {error:.2g}"
+        return peer
+
+
 def compare(net: Any) -> list[Row]:
     """Time every shape. The answers are compared first; a wrong one is not timed.
 
-    Raises MissingError without torch, RuntimeError if an answer is wrong.
+    Raises MissingError without torch, RuntimeError if the network's own answer is wrong.
     """
     torch = tensors.torch("benchmarking")
     own, truth = (
         validate.reference(net.spec, net.arrays(), d) for d in (net.spec.dtype, "float64")
     )
-    with _quiet(torch):
-        return [_row(net, own, truth, steps, batch) for steps, batch in SHAPES]
+    bench = _Bench(net, own, truth, machine.known())
+    with machine.pinned(), _quiet(torch):
+        return [bench.row(steps, batch) for steps, batch in SHAPES]
 
 
-def _row(net: Any, own: Any, truth: Any, steps: int, batch: int) -> Row:
-    case = Case(steps, batch, ragged=False, states=True, batch_first=net.spec.batch_first)
-    report = Report((validate.measure(net, own, truth, case),), net.plan.dtype)
-    if not report.ok:
-        raise RuntimeError(f"bench: an error of at most {report.limit:.2g}; got {report.error:.2g}")
-    x, hx = validate.arguments(net.spec, case)
-    calls = {"own": lambda: net(x, hx), "torch": lambda: own(x, hx)}
+def _bound(net: Any, x: Any, hx: Any) -> Call:
+    """The network's call with these arguments, ready to be timed."""
+    return lambda: net(x, hx)
+
+
+def _medians(calls: Mapping[str, Call]) -> dict[str, float]:
+    """Seconds that each call takes: by turns, the median of them."""
     counts = {name: _count(call) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(REPEATS):
         for name, call in calls.items():
             samples[name].append(_time(call, counts[name]) / counts[name] / 1e9)
-    return Row(steps, batch, *(statistics.median(samples[name]) for name in ("own", "torch")))
+    return {name: statistics.median(times) for name, times in samples.items()}
 
 
-def _count(call: Callable[[], Any]) -> int:
+def _count(call: Call) -> int:
     """How many calls make a sample."""
     once = min(_time(call, 3) / 3 for _ in range(3))
     return max(1, int(SAMPLE / max(once, 1)))
 
 
-def _time(call: Callable[[], Any], count: int) -> int:
+def _time(call: Call, count: int) -> int:
     start = time.perf_counter_ns()
     for _ in range(count):
         call()
@@ -77,16 +125,11 @@ def _time(call: Callable[[], Any], count: int) -> int:
 
 @contextmanager
 def _quiet(torch: Any) -> Iterator[None]:
-    """One thread on one core, no gradients; everything as it was afterwards."""
+    """One thread of torch's, no gradients; everything as it was afterwards."""
     threads = torch.get_num_threads()
-    cores = os.sched_getaffinity(0) if PINNED else set()
     try:
         torch.set_num_threads(1)
-        if cores:
-            os.sched_setaffinity(0, {min(cores)})
         with torch.inference_mode():
             yield
     finally:
-        if cores:
-            os.sched_setaffinity(0, cores)
         torch.set_num_threads(threads)

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnngen.bench import PINNED, Row
+from rnngen.bench import Row
 from rnngen.doctor import Finding
 from rnngen.jobs import Built
+from rnngen.machine import PINNED
 from rnngen.validate import Line, Report
 
 LABELS = {
@@ -126,16 +127,33 @@ def _cells(line: Line, ok: bool) -> list[str]:
 
 
 def timed(rows: Sequence[Row], as_json: bool) -> None:
-    """Times beside torch's."""
+    """Times beside those of torch and others, with how many times longer they took."""
     if as_json:
         data([{**vars(row), "ratio": row.ratio} for row in rows])
         return
-    cells = []
-    for row in rows:
-        own, theirs = (f"{seconds * 1e6:,.1f} us" for seconds in (row.own, row.torch))
-        cells.append([str(row.steps), str(row.batch), own, theirs, f"{row.ratio:.1f}x"])
+    others = {"torch": "", **dict.fromkeys(rows[0].peers, "")}
+    names = ["T", "B", "rnngen", *(word for pair in others.items() for word in pair)]
+    floor = [] if rows[0].floor is None else ["floor"]
     title = f"median of interleaved repeats, 1 thread, {'' if PINNED else 'not '}pinned"
-    _table(title, cells, ["T", "B", "rnngen", "torch", ""])
+    _table(title, [_times(row) for row in rows], names + floor)
+    for name in rows[0].peers:
+        said = dict.fromkeys(t for row in rows if isinstance(t := row.peers[name], str))
+        print(*(f"{name}: {text}" for text in said), sep="\n", end="\n" if said else "")
+
+
+def _times(row: Row) -> list[str]:
+    cells = [str(row.steps), str(row.batch), _time(row.own)]
+    for time in (row.torch, *row.peers.values()):
+        if isinstance(time, str):
+            cells += [time.split(":")[0], ""]
+        else:
+            cells += [_time(time), f"{time / row.own:.1f}x"]
+    return cells if row.floor is None else [*cells, _time(row.floor)]
+
+
+def _time(seconds: float) -> str:
+    us = seconds * 1e6
+    return f"{us:,.{1 if us >= 1 else 3}f} us"
 
 
 def examined(findings: Sequence[Finding], as_json: bool) -> None:

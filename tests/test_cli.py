@@ -346,9 +346,11 @@ def test_validate_fails(cli, cc, monkeypatch):
 
 
 def test_bench(cli, cc, monkeypatch):
-    from rnngen import bench
+    from rnngen import bench, machine, peers
 
     monkeypatch.setattr(bench, "SAMPLE", 1000)
+    monkeypatch.setattr(machine, "known", lambda: None)
+    monkeypatch.setattr(peers, "RUNTIMES", {})
     before = os.sched_getaffinity(0)
     code, out, err = cli("bench", "toy.yaml")
     assert (code, err) == (0, "timing toy.yaml ...\n")

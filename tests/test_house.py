@@ -30,7 +30,7 @@ ORDER = [
         "tensors",
         "weights",
     ),
-    *("calls", "validate", "run", "package", "importers", "jobs", "bench", "doctor"),
+    *("calls", "validate", "run", "package", "importers", "jobs", "peers", "bench", "doctor"),
     *("console", "__main__"),
 ]
 # Each heavy package has one owner.
@@ -38,6 +38,9 @@ OWNER = {
     "cffi": "build",
     "filelock": "cache",
     "jinja2": "render",
+    "onnx": "peers",
+    "onnxruntime": "peers",
+    "openvino": "peers",
     "pydantic": "spec",
     "rich": "console",
     "safetensors": "weights",

@@ -30,7 +30,7 @@ class Row:
     own: float  # seconds a call, median
     torch: float
     peers: dict[str, float | str]  # other runtimes that are installed; or why there is no time
-    floor: float | None  # that no call can beat; None if the machine was not measured
+    floor: float | None  # at the core's limits; None if they were not measured
 
     @property
     def ratio(self) -> float:

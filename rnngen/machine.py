@@ -54,7 +54,7 @@ class Machine:
         return float(np.interp(log2(max(size, 1)), [log2(n) for n in sizes], rates))
 
     def floor(self, plan: Plan, steps: int, batch: int) -> float:
-        """Seconds below which no call over T steps of B sequences comes.
+        """Seconds that a call over T steps of B sequences takes at this core's limits.
 
         Each pass multiplies all steps by W_ih at once, as the sequence is known, then step after
         step by W_hh (and W_hr). A product with n weights takes the longer of two times:
@@ -64,7 +64,8 @@ class Machine:
 
         The bandwidth is that of what is read over and over: a pass's own W_hh from its second step
         on, the whole network before, if it is called again and again. Activations, the latency of a
-        step and the reading of x are not counted, so small networks stay well above.
+        step and the reading of x are not counted, so small networks stay well above. An estimate:
+        W_ih could be multiplied while W_hh is read, and near a cache's size bandwidth is a guess.
         """
         whole = plan.model.num_weights * plan.dtype.bytes
         return sum(self._floor(op, plan.dtype, whole, steps, batch) for op in plan.model.passes)

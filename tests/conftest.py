@@ -18,11 +18,19 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite generated/ and pass")
+    parser.addoption(
+        "--update-instructions", action="store_true", help="rewrite instructions.json and pass"
+    )
 
 
 @pytest.fixture
 def update_golden(request):
     return request.config.getoption("--update-golden")
+
+
+@pytest.fixture
+def update_instructions(request):
+    return request.config.getoption("--update-instructions")
 
 
 @pytest.fixture(scope="session")

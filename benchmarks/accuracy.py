@@ -10,7 +10,7 @@ import torch
 import rnngen
 from rnngen import validate
 
-CELLS = {
+CELLS: dict[str, dict[str, object]] = {
     "LSTM": {"cell": "lstm"},
     "LSTM, projected": {"cell": "lstm", "proj_size": 8},
     "GRU": {"cell": "gru"},
@@ -36,13 +36,15 @@ def worst(fields: dict[str, object]) -> tuple[float, float]:
     """Largest errors of rnngen and torch, relative to the largest output where that is above 1."""
     own = theirs = 0.0
     for inputs, hidden in SIZES:
-        more = {"input_size": inputs, "hidden_size": hidden, "num_layers": 2, "bidirectional": True}
-        spec = rnngen.load_spec({"name": "net", **fields, **more})
+        sizes = {"input_size": inputs, "hidden_size": hidden, "num_layers": 2}
+        spec = rnngen.load_spec({"name": "net", "bidirectional": True, **sizes, **fields})
         torch.manual_seed(0)
         net = rnngen.compile(spec, weights=validate.blank(spec).state_dict())
-        references = [validate.reference(spec, net.arrays(), d) for d in (spec.dtype, "float64")]
+        single, double = (
+            validate.reference(spec, net.arrays(), d) for d in (spec.dtype, "float64")
+        )
         for case in cases():
-            line = validate.measure(net, *references, case)
+            line = validate.measure(net, single, double, case)
             own, theirs = max(own, line.error), max(theirs, line.torch_error)
     return own, theirs
 

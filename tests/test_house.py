@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "rnngen").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
 
 # A module may import those to its left; importers/ may import errors alone.
@@ -88,12 +89,12 @@ def test_importers_know_little():
             assert {n for n in imports(path) if n.startswith("rnngen.")} <= {"rnngen.errors"}
 
 
-@pytest.mark.parametrize("path", [*MODULES, *TEMPLATES], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [*MODULES, *BENCHMARKS, *TEMPLATES], ids=lambda p: p.name)
 def test_rooms_stay_small(path):
     assert len(path.read_text().splitlines()) <= (300 if path.suffix == ".py" else 125)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*MODULES, *BENCHMARKS], ids=lambda p: p.stem)
 def test_functions_stay_small(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):

@@ -19,6 +19,7 @@ import numpy as np
 
 import rnngen
 from cases import Array, Case
+from rnngen import peers
 
 
 class UnsupportedError(Exception):
@@ -54,10 +55,9 @@ class Call:
     net: Any
     x: Any
     hx: Any
-    more: dict[str, Any]
 
     def run(self) -> None:
-        self.output, self.states = self.net(self.x, self.hx, **self.more)
+        self.output, self.states = self.net(self.x, self.hx)
 
     @property
     def h_n(self) -> Any:
@@ -77,11 +77,9 @@ class Rnngen(Peer):
         x, states = case.arguments()
         more = {"lengths": case.lengths} if case.form == "lengths" else {}
         if case.form == "packed":
-            self.call: Any = Call(net, *tensors(case), more)
-        elif hasattr(net, "bind"):
-            self.call = net.bind(x, _hx(states), **more)
+            self.call: Any = Call(net, *tensors(case))
         else:
-            self.call = Call(net, x, _hx(states), more)
+            self.call = net.bind(x, _hx(states), **more)
 
     @property
     def run(self) -> Callable[[], Any]:
@@ -152,17 +150,15 @@ class FromOnnx(Peer):
     """What reads an ONNX model of whole sequences."""
 
     def __init__(self, case: Case) -> None:
-        import onnx_model
-
         super().__init__(case)
         if case.form != "full":
             raise UnsupportedError("only torch is compared on ragged batches")
         x, states = case.arguments()
-        names = ("h", "c")[: len(states)]
-        self.model = onnx_model.model(case)
-        self.inputs = {"x": x} | {f"{n}_0": s for n, s in zip(names, states, strict=True)}
-        y = np.zeros((*x.shape[:2], x.shape[2] * (2 if case.bidirectional else 1)), x.dtype)
-        self.outputs = {"y": y} | {f"{n}_n": s * 0 for n, s in zip(names, states, strict=True)}
+        spec = rnngen.load_spec(case.fields)
+        self.model = peers.model(spec, case.weights(), case.steps, case.batch)
+        self.inputs = peers.feeds(x, _hx(states))
+        answers = [np.zeros((*x.shape[:2], spec.output_size), x.dtype), *(s * 0 for s in states)]
+        self.outputs = dict(zip(peers.OUTPUTS, answers, strict=False))
 
 
 class OnnxRuntime(FromOnnx):

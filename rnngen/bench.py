@@ -97,7 +97,8 @@ def compare(net: Any) -> list[Row]:
 
 def _bound(net: Any, x: Any, hx: Any) -> Call:
     """The network's call with these arguments, ready to be timed."""
-    return lambda: net(x, hx)
+    run: Call = net.bind(x, hx).run
+    return run
 
 
 def _medians(calls: Mapping[str, Call]) -> dict[str, float]:

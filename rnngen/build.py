@@ -47,10 +47,14 @@ def library(plans: Sequence[Plan]) -> Library:
 
     Raises BuildError.
     """
-    files = {file: text for plan in plans for file, text in render.files(plan).items()}
+    files = {file: text for plan in plans for file, text in _texts(plan).items()}
     declarations = "\n".join(render.declarations(plan) for plan in plans)
     name = render.digested(plans[0].name, files.values())
     return module(Source(name, files, declarations), plans[0].target)
+
+
+def _texts(plan: Plan) -> dict[str, str]:
+    return render.files(plan) | render.bound(plan)
 
 
 def module(source: Source, target: Target) -> Library:

@@ -21,8 +21,7 @@ class Input(NamedTuple):
     x: Array  # [T, B, I], [B, T, I], or where there is no padding [N, I]
     steps: int  # T, or N
     batch: int  # B
-    lengths: Array | None = None  # [B] of size_t
-    padded: bool = True
+    lengths: Array | None = None  # [B] of size_t; without padding always
 
 
 def dense(spec: Spec, value: Any, lengths: Any) -> Input:
@@ -47,6 +46,13 @@ def dense(spec: Spec, value: Any, lengths: Any) -> Input:
 def contiguous(x: Array) -> Array:
     """The array itself where C can read it, else a copy; an offset of odd bytes needs one too."""
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
+
+
+def check_in_place(what: str, array: Array) -> None:
+    """Raises ValueError if C cannot read the array where it lies."""
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        got = f"{array.shape} in strides of {array.strides} bytes"
+        raise ValueError(f"bind: {what} contiguous in memory, to be read in place; got {got}")
 
 
 def check_width(spec: Spec, x: Array) -> None:
@@ -95,7 +101,7 @@ def packed(spec: Spec, value: Any) -> tuple[Input, Array]:
     places = (np.cumsum(lengths) - lengths)[sequence] + np.repeat(np.arange(steps), sizes)
     x = np.empty_like(data, order="C")
     x[places] = data
-    return Input(x, len(x), batch, lengths.astype(np.uintp), padded=False), places
+    return Input(x, len(x), batch, lengths.astype(np.uintp)), places
 
 
 def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:
@@ -108,19 +114,31 @@ def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:
     return tuple(views)
 
 
+def state_size(plan: Plan) -> int:
+    """S, numbers in one sequence's C state."""
+    return len(plan.steps) * sum(plan.state_sizes.values())
+
+
 def state(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> Array:
-    """Memory [B, S] of the C states, filled with hx, or zero where that is None.
+    """Memory [B, S] of the C states, filled with hx, or zero where that is None."""
+    memory = np.zeros((batch, state_size(plan)), plan.dtype.name)
+    arrays = states(plan, hx, batch, dims, given)
+    for view, array in zip(state_views(plan, memory), arrays, strict=False):
+        view[...] = array[:, None] if dims == 2 else array
+    return memory
+
+
+def states(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> tuple[Array, ...]:
+    """hx as arrays h_0 [L*D, B, P] and, of an LSTM, c_0 [L*D, B, H]; none where it is None.
 
     hx has `dims` dimensions, 3 or without batch 2; `given` names the input in a message. Raises
     RuntimeError, TypeError.
     """
-    dtype, passes = plan.dtype.name, len(plan.steps)
-    memory = np.zeros((batch, passes * sum(plan.state_sizes.values())), dtype)
     if hx is None:
-        return memory
+        return ()
     values = _members(plan, hx)
     try:
-        arrays = [tensors.to_array(value, "hx", dtype) for value in values]
+        arrays = tuple(tensors.to_array(value, "hx", plan.dtype.name) for value in values)
     except ValueError as error:  # torch's type for a state; for an input it is ValueError
         raise RuntimeError(str(error)) from None
     if any(a.ndim != dims for a in arrays):
@@ -128,14 +146,12 @@ def state(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> Array:
         got = ", ".join(f"{a.ndim}-D" for a in arrays)
         tail = f"({got}) tensors" if len(arrays) == 2 else f"{got} tensor"
         raise RuntimeError(f"For {given} input, {names} should also be {dims}-D but got {tail}")
-    views = state_views(plan, memory)
-    for n, (view, array) in enumerate(zip(views, arrays, strict=True)):
-        whole = array[:, None] if dims == 2 else array
-        if whole.shape != view.shape:
+    for n, (width, array) in enumerate(zip(plan.state_sizes.values(), arrays, strict=True)):
+        shape = array.shape if dims == 3 else (len(array), 1, *array.shape[1:])
+        if shape != (expected := (len(plan.steps), batch, width)):
             name = f"hidden[{n}]" if len(arrays) == 2 else "hidden"
-            raise RuntimeError(f"Expected {name} size {view.shape}, got {list(whole.shape)}")
-        view[...] = whole
-    return memory
+            raise RuntimeError(f"Expected {name} size {expected}, got {list(shape)}")
+    return arrays
 
 
 def _members(plan: Plan, hx: Any) -> Sequence[Any]:

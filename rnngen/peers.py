@@ -24,6 +24,7 @@ Feeds = Mapping[str, Array]
 Runner = Callable[[Feeds], Sequence[Array]]  # inputs by name -> output, h_n and, of an LSTM, c_n
 Shapes = Mapping[str, tuple[int, ...]]
 
+OUTPUTS = ("output", "h_n", "c_n")
 OPSET, IR = 17, 8  # of ONNX; old enough for any runtime of today
 # torch's gates, top to bottom -> ONNX's.
 ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
@@ -64,7 +65,7 @@ def feeds(x: Any, hx: Any) -> dict[str, Array]:
 
 
 def model(spec: Spec, params: Mapping[str, Array], steps: int, batch: int) -> bytes:
-    """The network as an ONNX model for T steps of B sequences.
+    """The network as an ONNX model for T steps of B sequences: input, h_0, c_0 -> OUTPUTS.
 
     Raises MissingError without onnx, ValueError for a projection, which ONNX does not have.
     """
@@ -73,24 +74,34 @@ def model(spec: Spec, params: Mapping[str, Array], steps: int, batch: int) -> by
     graph = _Graph()
     layers, width = spec.num_layers, spec.output_size
     names = ("h_0", "c_0") if spec.cell == "lstm" else ("h_0",)
-    first = [
-        graph.add("Split", [name], layers, axis=0) for name in names
-    ]  # [D, B, H] of each layer
+    # [D, B, H] of each layer
+    first = [graph.add("Split", [n], layers, axis=0) if layers > 1 else [n] for n in names]
     x = graph.add("Transpose", ["input"], perm=(1, 0, 2))[0] if spec.batch_first else "input"
     last = []
     for layer in range(layers):
         given = [x, *_weights(graph, spec, params, layer), "", *(states[layer] for states in first)]
         y, *after = graph.add(spec.cell.upper(), given, 1 + len(names), **_attributes(spec))
-        y = graph.add("Transpose", [y], perm=(0, 2, 1, 3))[0]  # [T, D, B, H] -> [T, B, D, H]
-        x = graph.add("Reshape", [y, graph.constant(np.array([steps, batch, width]))])[0]
+        x = _joined(graph, spec, y, (steps, batch, width))
         last.append(after)
     output = graph.add("Transpose", [x], perm=(1, 0, 2))[0] if spec.batch_first else x
-    ends = [graph.add("Concat", list(states), axis=0)[0] for states in zip(*last, strict=True)]
+    ends = [
+        graph.add("Concat", list(states), axis=0)[0] if layers > 1 else states[0]
+        for states in zip(*last, strict=True)
+    ]
+    graph.rename(dict(zip((output, *ends), OUTPUTS, strict=False)))
     rows = (batch, steps) if spec.batch_first else (steps, batch)
     state = (layers * spec.num_directions, batch, spec.hidden_size)
     inputs = {"input": (*rows, spec.input_size), **dict.fromkeys(names, state)}
-    outputs = {output: (*rows, width), **dict.fromkeys(ends, state)}
+    outputs = {"output": (*rows, width), **dict.fromkeys(OUTPUTS[1 : 1 + len(names)], state)}
     return graph.model(spec.dtype, inputs, outputs)
+
+
+def _joined(graph: _Graph, spec: Spec, y: str, shape: tuple[int, ...]) -> str:
+    """[T, D, B, H] -> [T, B, D*H]."""
+    if spec.num_directions == 1:
+        return graph.add("Squeeze", [y, graph.constant(np.array([1]))])[0]
+    y = graph.add("Transpose", [y], perm=(0, 2, 1, 3))[0]
+    return graph.add("Reshape", [y, graph.constant(np.array(shape))])[0]
 
 
 def _weights(graph: _Graph, spec: Spec, params: Mapping[str, Array], layer: int) -> list[str]:
@@ -143,6 +154,12 @@ class _Graph:
         name = next(self._names)
         self._constants.append(self._from_array(array, name))
         return name
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Values that no node reads get other names."""
+        for node in self._nodes:
+            for n, name in enumerate(node.output):
+                node.output[n] = names.get(name, name)
 
     def model(self, dtype: str, inputs: Shapes, outputs: Shapes) -> bytes:
         """All of it, serialised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class Plan:
     def bidirectional(self) -> bool:
         return self.model.spec.bidirectional
 
-    @property
+    @cached_property
     def output(self) -> int:
         """O, columns of `output` and of the rows between layers."""
         return self.model.spec.output_size
@@ -162,7 +163,11 @@ class Plan:
         """Numbers in the packed weights of the whole network."""
         return sum(step.kernel.size for step in self.steps)
 
-    @property
+    def shape(self, state: str) -> str:
+        """Shape of a state in torch's layout, for a comment."""
+        return f"[{len(self.steps)}][B][{self.state_sizes[state]}]"
+
+    @cached_property
     def state_sizes(self) -> dict[str, int]:
         """Members of one sequence's state, in order: width of h and c in one pass."""
         spec = self.model.spec

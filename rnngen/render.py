@@ -41,9 +41,15 @@ def files(plan: Plan) -> dict[str, str]:
     return {_named(source, plan): _fill(source, plan=plan) for source in plan.target.sources}
 
 
+def bound(plan: Plan) -> dict[str, str]:
+    """File name -> text: calls with fixed arguments, beside the guest, for Python."""
+    sources = ("package/bound.h", "package/bound.c")
+    return {f"{plan.name}_{Path(source).name}": _fill(source, plan=plan) for source in sources}
+
+
 def declarations(plan: Plan) -> str:
-    """The public declarations, the same text that the header shows."""
-    return _fill("shared/api", plan=plan)
+    """What Python calls: the public declarations, as the header shows them, and bound calls."""
+    return _fill("shared/api", plan=plan) + _fill("package/bound_api", plan=plan)
 
 
 def measuring() -> dict[str, str]:
@@ -54,7 +60,8 @@ def measuring() -> dict[str, str]:
 
 def module_name(plans: Sequence[Plan]) -> str:
     """The module of these plans."""
-    return digested(plans[0].name, [text for plan in plans for text in files(plan).values()])
+    texts = [text for plan in plans for text in (files(plan) | bound(plan)).values()]
+    return digested(plans[0].name, texts)
 
 
 def digested(name: str, texts: Iterable[str]) -> str:
@@ -81,7 +88,7 @@ def package(plan: Plan) -> dict[str, str]:
     """File name -> text: what makes a Python package of the C."""
     sources = ("package/__init__.py", "package/setup.py", "package/pyproject.toml")
     words = {"plan": plan, "module": module_name([plan]), "declarations": declarations(plan)}
-    return {Path(source).name: _fill(source, **words) for source in sources}
+    return bound(plan) | {Path(source).name: _fill(source, **words) for source in sources}
 
 
 def manifest(plan: Plan) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnngen import build, calls, tensors, validate, weights
+from rnngen.bind import Call, Stream
 from rnngen.build import Library
 from rnngen.calls import Input
 from rnngen.model import Model, resolve
@@ -32,6 +33,9 @@ class Network:
         self.library = library
         self._params: dict[str, Array] = {}
         self._packed: Array | None = None  # the C struct
+        kinds = {"number": plan.dtype.c, "size_t": "size_t", "char": "char"}
+        kinds |= {kind: f"{self.spec.name}_{kind}" for kind in ("weights", "state")}
+        self._kinds = {kind: library.ffi.typeof(f"{c} *") for kind, c in kinds.items()}
         self._tensors = False  # whether the weights came as torch tensors
 
     def __repr__(self) -> str:
@@ -73,15 +77,31 @@ class Network:
             if lengths is not None:
                 raise ValueError("lengths: for padded input; got it with a PackedSequence")
             return self._call_packed(input, hx)
-        given = calls.dense(self.spec, input, lengths)
-        unbatched = input.ndim == 2
-        kind = "unbatched 2-D" if unbatched else "batched 3-D"
-        state = calls.state(self.plan, hx, given.batch, input.ndim, kind)
-        shape = (*given.x.shape[:-1], self.plan.output)
-        output = (np.empty if lengths is None else np.zeros)(shape, self.spec.dtype)
-        self._forward(given, state, output)
-        is_tensor = tensors.is_tensor(input)
-        return tensors.in_kind(output, is_tensor), self._answer(state, is_tensor, unbatched)
+        given, states = self._given(input, hx, lengths)
+        call = Call(self, given, [calls.contiguous(a) for a in states], tensors.is_tensor(input))
+        call.run()
+        return call.answer()
+
+    def bind(self, input: Any, hx: Any = None, *, lengths: Any = None) -> Call:
+        """A call whose buffers are fixed: input and hx are read where they lie, at each `run()`.
+
+        Takes what a call takes but a PackedSequence, contiguous in memory. Raises what a call
+        raises, ValueError for what cannot be read in place.
+        """
+        if tensors.is_packed(input):
+            raise ValueError("bind: padded input, perhaps with lengths; got a PackedSequence")
+        given, states = self._given(input, hx, lengths)
+        for what, array in zip(("hx", "cx"), states, strict=False):
+            calls.check_in_place(what, array)
+        calls.check_in_place("input", tensors.to_array(input, "input"))
+        return Call(self, given, states, tensors.is_tensor(input))
+
+    def stream(self, steps: int | None = None) -> Stream:
+        """One live sequence, a step at a time, or up to so many steps where `steps` is given.
+
+        Raises RuntimeError for a bidirectional network, ValueError for fewer than one step.
+        """
+        return Stream(self, steps)
 
     def step(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         """One step: x [B, I] or [I], state as hx of a call or None -> y [B, P] or [P], new state.
@@ -111,7 +131,13 @@ class Network:
 
     def workspace(self, steps: int, batch: int) -> int:
         """Bytes of scratch that a call over T steps of B sequences takes."""
-        return int(self._function("_workspace")(steps, batch))
+        return int(self.function("_workspace")(steps, batch))
+
+    def _given(self, input: Any, hx: Any, lengths: Any) -> tuple[Input, tuple[Array, ...]]:
+        """Arguments of a call as arrays, checked."""
+        given = calls.dense(self.spec, input, lengths)
+        kind = "unbatched 2-D" if input.ndim == 2 else "batched 3-D"
+        return given, calls.states(self.plan, hx, given.batch, input.ndim, kind)
 
     def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
         given, places = calls.packed(self.spec, sequence)
@@ -129,45 +155,48 @@ class Network:
         return answer if len(answer) == 2 else answer[0]
 
     def _forward(self, given: Input, state: Array, output: Array) -> None:
-        weights, ffi = self._weights(), self.library.ffi
-        if not given.batch:
-            return
-        sizes = (given.steps, given.batch) if given.padded else (given.batch,)
-        scratch = self.workspace(given.steps, given.batch if given.padded else 1)
+        """Sequences without padding."""
+        scratch = np.empty(self.workspace(given.steps, 1), np.uint8)
         self._check(
-            self._function("_forward" if given.padded else "_forward_ragged")(
-                self._pointer("_weights *", weights),
-                self._pointer("_state *", state),
-                self._pointer("", given.x),
-                ffi.NULL if given.lengths is None else ffi.from_buffer("size_t *", given.lengths),
-                self._pointer("", output),
-                *sizes,
-                ffi.from_buffer("char *", np.empty(scratch, np.uint8)),
-                scratch,
+            self.function("_forward_ragged")(
+                self.pointer(self.packed(), "weights"),
+                self.pointer(state, "state"),
+                self.pointer(given.x),
+                self.pointer(given.lengths, "size_t"),
+                self.pointer(output),
+                given.batch,
+                self.pointer(scratch, "char"),
+                scratch.nbytes,
             )
         )
 
     def _steps(self, x: Array, state: Array, y: Array) -> None:
         """One step of each sequence; x [B, I], state [B, S], y [B, P]."""
-        w = self._pointer("_weights *", self._weights())
-        s, px, py = self._pointer("_state *", state), self._pointer("", x), self._pointer("", y)
-        step = self._function("_step")
+        w = self.pointer(self.packed(), "weights")
+        s, px, py = self.pointer(state, "state"), self.pointer(x), self.pointer(y)
+        step = self.function("_step")
         for b in range(len(x)):
             self._check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
 
-    def _function(self, suffix: str) -> Any:
+    def function(self, suffix: str) -> Any:
+        """A C function of the network."""
         return getattr(self.library.lib, self.spec.name + suffix)
 
-    def _weights(self) -> Array:
+    def packed(self) -> Array:
+        """The C struct of weights. Raises RuntimeError if there are none."""
         if self._packed is None:
             name = self.spec.name
             raise RuntimeError(f"{name} has no weights yet: load_state_dict() or compile(weights=)")
         return self._packed
 
-    def _pointer(self, suffix: str, array: Array) -> Any:
-        """A C pointer to the array: `<name><suffix>`, or `real *` without one."""
-        kind = f"{self.spec.name}{suffix}" if suffix else f"{self.plan.dtype.c} *"
-        return self.library.ffi.from_buffer(kind, array)
+    def pointer(self, array: Array | None, kind: str = "number") -> Any:
+        """A C pointer to the array, which it keeps alive; NULL for None.
+
+        kind is what it points to: number, weights, state, size_t or char.
+        """
+        if array is None:
+            return self.library.ffi.NULL
+        return self.library.ffi.from_buffer(self._kinds[kind], array)
 
     def _check(self, code: int) -> None:
         """The arguments were checked before; this catches what was overlooked."""

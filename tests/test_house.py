@@ -31,7 +31,18 @@ ORDER = [
         "tensors",
         "weights",
     ),
-    *("calls", "validate", "run", "package", "importers", "jobs", "peers", "bench", "doctor"),
+    *(
+        "calls",
+        "validate",
+        "bind",
+        "run",
+        "package",
+        "importers",
+        "jobs",
+        "peers",
+        "bench",
+        "doctor",
+    ),
     *("console", "__main__"),
 ]
 # Each heavy package has one owner.

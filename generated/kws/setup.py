@@ -59,12 +59,32 @@ int kws_forward_ragged(
 /* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward.
  * Rows between layers, 256 bytes, lie on the stack. */
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
+/* Arguments of a call, fixed beforehand. States in torch's layout: h [2][B][64]. */
+typedef struct {
+    const kws_weights *w;
+    kws_state *s; /* [B], scratch */
+    const float *h_0; /* NULL: zero */
+    float *h_n;
+    const float *x;
+    const size_t *lengths;
+    float *y;
+    size_t T, B;
+    void *workspace;
+    size_t workspace_bytes;
+} kws_bound;
+
+/* A forward call from the given states. */
+void kws_bound_run(const kws_bound *b);
+
+/* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
+void kws_bound_step(const kws_bound *b);
+void kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_a38d13584c1e861a",
-    '#include "kws.h"',
-    sources=["kws.c"],
+    "kws._kws_d1ee6938d9e491c4",
+    '#include "kws_bound.h"',
+    sources=["kws.c", "kws_bound.c"],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",

@@ -57,12 +57,28 @@ int notebook_gru_forward(
 int notebook_gru_forward_ragged(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+/* Arguments of a call, fixed beforehand. States in torch's layout: h [4][B][2]. */
+typedef struct {
+    const notebook_gru_weights *w;
+    notebook_gru_state *s; /* [B], scratch */
+    const float *h_0; /* NULL: zero */
+    float *h_n;
+    const float *x;
+    const size_t *lengths;
+    float *y;
+    size_t T, B;
+    void *workspace;
+    size_t workspace_bytes;
+} notebook_gru_bound;
+
+/* A forward call from the given states. */
+void notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_fa6415db58ec1df3",
-    '#include "notebook_gru.h"',
-    sources=["notebook_gru.c"],
+    "notebook_gru._notebook_gru_d9505f28298c9568",
+    '#include "notebook_gru_bound.h"',
+    sources=["notebook_gru.c", "notebook_gru_bound.c"],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",

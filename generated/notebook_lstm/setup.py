@@ -58,12 +58,28 @@ int notebook_lstm_forward(
 int notebook_lstm_forward_ragged(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+/* Arguments of a call, fixed beforehand. States in torch's layout: h [4][B][2], c [4][B][2]. */
+typedef struct {
+    const notebook_lstm_weights *w;
+    notebook_lstm_state *s; /* [B], scratch */
+    const float *h_0, *c_0; /* NULL: zero */
+    float *h_n, *c_n;
+    const float *x;
+    const size_t *lengths;
+    float *y;
+    size_t T, B;
+    void *workspace;
+    size_t workspace_bytes;
+} notebook_lstm_bound;
+
+/* A forward call from the given states. */
+void notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_22c9362d41d35f7c",
-    '#include "notebook_lstm.h"',
-    sources=["notebook_lstm.c"],
+    "notebook_lstm._notebook_lstm_640178f327567520",
+    '#include "notebook_lstm_bound.h"',
+    sources=["notebook_lstm.c", "notebook_lstm_bound.c"],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",

@@ -56,12 +56,28 @@ int projected_forward(
 int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+/* Arguments of a call, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+typedef struct {
+    const projected_weights *w;
+    projected_state *s; /* [B], scratch */
+    const float *h_0, *c_0; /* NULL: zero */
+    float *h_n, *c_n;
+    const float *x;
+    const size_t *lengths;
+    float *y;
+    size_t T, B;
+    void *workspace;
+    size_t workspace_bytes;
+} projected_bound;
+
+/* A forward call from the given states. */
+void projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_0e672c0d8707f955",
-    '#include "projected.h"',
-    sources=["projected.c"],
+    "projected._projected_adf93a6f032b7e49",
+    '#include "projected_bound.h"',
+    sources=["projected.c", "projected_bound.c"],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",

@@ -57,12 +57,32 @@ int tone_forward_ragged(
 
 /* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
+/* Arguments of a call, fixed beforehand. States in torch's layout: h [1][B][16]. */
+typedef struct {
+    const tone_weights *w;
+    tone_state *s; /* [B], scratch */
+    const float *h_0; /* NULL: zero */
+    float *h_n;
+    const float *x;
+    const size_t *lengths;
+    float *y;
+    size_t T, B;
+    void *workspace;
+    size_t workspace_bytes;
+} tone_bound;
+
+/* A forward call from the given states. */
+void tone_bound_run(const tone_bound *b);
+
+/* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
+void tone_bound_step(const tone_bound *b);
+void tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_ae90a26d960c30b3",
-    '#include "tone.h"',
-    sources=["tone.c"],
+    "tone._tone_e0a90daa261fdf55",
+    '#include "tone_bound.h"',
+    sources=["tone.c", "tone_bound.c"],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",

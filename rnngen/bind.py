@@ -1,0 +1,139 @@
+"""Calls whose buffers are fixed beforehand, so that nothing is left to do but the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnngen import calls, tensors
+from rnngen.calls import Input
+
+Array = npt.NDArray[Any]
+
+
+class Call:
+    """A call over whole sequences: `run()` reads input and states where they lie, fills the answer.
+
+    Change their numbers between runs, not their place. Weights are those of when it was bound. One
+    thread at a time may run it.
+    """
+
+    output: Any  # [T, B, D*P], or as the input is laid out; zero beyond `lengths`
+    h_n: Any  # [L*D, B, P]
+    c_n: Any  # [L*D, B, H]; only of an LSTM
+    run: Callable[[], None]
+
+    def __init__(self, net: Any, given: Input, states: Sequence[Array], tensor: bool) -> None:
+        spec, plan = net.spec, net.plan
+        shape = (*given.x.shape[:-1], plan.output)
+        output = (np.empty if given.lengths is None else np.zeros)(shape, spec.dtype)
+        batch = () if given.x.ndim == 2 else (given.batch,)
+        widths = plan.state_sizes.values()
+        last = [np.empty((len(plan.steps), *batch, w), spec.dtype) for w in widths]
+        memory = np.empty((given.batch, calls.state_size(plan)), spec.dtype)
+        struct = _struct(net, given, states, output, last, memory)
+        self.output = tensors.in_kind(output, tensor)
+        self.h_n, *rest = (tensors.in_kind(a, tensor) for a in last)
+        if rest:
+            (self.c_n,) = rest
+        self.run = _Bound(net.function("_bound_run"), *struct) if given.batch else _nothing
+
+    def answer(self) -> tuple[Any, Any]:
+        """As torch.nn gives it: output, h_n, or output, (h_n, c_n)."""
+        states = (self.h_n, self.c_n) if hasattr(self, "c_n") else self.h_n
+        return self.output, states
+
+
+class Stream:
+    """One live sequence of a unidirectional network: write `x`, `step()`, read `y`.
+
+    x [I] and y [O], or for blocks of steps x [T, I] and y [T, O], are NumPy arrays that stay
+    where they are. One thread at a time may use it.
+    """
+
+    x: Array
+    y: Array
+    step: Callable[[], None]
+
+    def __init__(self, net: Any, steps: int | None) -> None:
+        spec, plan = net.spec, net.plan
+        if spec.bidirectional:
+            raise RuntimeError(f"stream: a network of one direction; {spec.name} is bidirectional")
+        if steps is not None and (isinstance(steps, bool) or steps < 1):
+            raise ValueError(f"stream: steps of at least 1; got {steps}")
+        rows = () if steps is None else (steps,)
+        self.x = np.zeros((*rows, spec.input_size), spec.dtype)
+        self.y = np.zeros((*rows, plan.output), spec.dtype)
+        self._plan, self._most = plan, steps or 1
+        given = Input(self.x, self._most, 1)
+        self._memory = np.zeros((1, calls.state_size(plan)), spec.dtype)
+        struct = _struct(net, given, (), self.y, (), self._memory)
+        self._views = calls.state_views(plan, self._memory)
+        self.step = _Bound(net.function("_bound_step"), *struct)
+        self._run = _Bound(net.function("_bound_steps"), *struct)
+
+    def run(self, steps: int) -> None:
+        """The first `steps` rows of x -> those of y. Raises ValueError if there are not so many."""
+        if not 1 <= steps <= self._most:
+            raise ValueError(f"run: 1 to {self._most} steps; got {steps}")
+        self._run(steps)
+
+    def reset(self) -> None:
+        """Back to the zero state."""
+        self._memory[...] = 0
+
+    def state(self) -> Any:
+        """A copy of the state: h [L, P], or of an LSTM (h, c [L, H])."""
+        copies = tuple(view[:, 0].copy() for view in self._views)
+        return copies if len(copies) == 2 else copies[0]
+
+    def restore(self, state: Any) -> None:
+        """Go on from a state that `state()`, a call or torch gave: tensors or arrays [L, P]."""
+        self._memory[...] = calls.state(self._plan, state, 1, 2, "unbatched 2-D")
+
+
+class _Bound(partial[None]):
+    """A C function and its argument, which outlive what made them."""
+
+    kept: Any  # what the argument points to
+
+    def __new__(cls, function: Any, struct: Any, kept: Any) -> _Bound:
+        self = super().__new__(cls, function, struct)
+        self.kept = kept
+        return self
+
+
+def _nothing() -> None:
+    """A batch of no sequences."""
+
+
+def _struct(
+    net: Any,
+    given: Input,
+    states: Sequence[Array],
+    output: Array,
+    last: Sequence[Array],
+    memory: Array,
+) -> tuple[Any, Any]:
+    """The C struct of a call; it does not keep alive what it points to, the second answer does."""
+    pointer = net.pointer
+    nothing = [None] * len(net.plan.state_sizes)
+    scratch = np.empty(net.workspace(given.steps, given.batch), np.uint8)
+    fields = (
+        pointer(net.packed(), "weights"),
+        pointer(memory, "state"),
+        *map(pointer, states or nothing),
+        *map(pointer, last or nothing),
+        pointer(given.x),
+        pointer(given.lengths, "size_t"),
+        pointer(output),
+        given.steps,
+        given.batch,
+        pointer(scratch, "char"),
+        scratch.nbytes,
+    )
+    return net.library.ffi.new(f"{net.spec.name}_bound *", fields), fields

@@ -25,7 +25,7 @@ class Call:
     output: Any  # [T, B, D*P], or as the input is laid out; zero beyond `lengths`
     h_n: Any  # [L*D, B, P]
     c_n: Any  # [L*D, B, H]; only of an LSTM
-    run: Callable[[], None]
+    run: Callable[[], int]  # returns 0
 
     def __init__(self, net: Any, given: Input, states: Sequence[Array], tensor: bool) -> None:
         spec, plan = net.spec, net.plan
@@ -57,7 +57,7 @@ class Stream:
 
     x: Array
     y: Array
-    step: Callable[[], None]
+    step: Callable[[], int]  # returns 0
 
     def __init__(self, net: Any, steps: int | None) -> None:
         spec, plan = net.spec, net.plan
@@ -96,7 +96,7 @@ class Stream:
         self._memory[...] = calls.state(self._plan, state, 1, 2, "unbatched 2-D")
 
 
-class _Bound(partial[None]):
+class _Bound(partial[int]):
     """A C function and its argument, which outlive what made them."""
 
     kept: Any  # what the argument points to
@@ -107,8 +107,9 @@ class _Bound(partial[None]):
         return self
 
 
-def _nothing() -> None:
+def _nothing() -> int:
     """A batch of no sequences."""
+    return 0
 
 
 def _struct(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rnngen.cells import Cell
 
 CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
+GROUP = 24  # rows that run side by side: four tiles of six read the weights once
 ROWS = 6  # most vectors in a tile; more would only need registers
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
 
@@ -131,6 +132,11 @@ class Kernel:
     def sums_row(self) -> int:
         """Numbers that the sums of all units take, whole blocks."""
         return self.blocks * self.block * self.sums
+
+    @property
+    def sums_step(self) -> int:
+        """Numbers from the sums of a unit to those of the next, for all rows of a group."""
+        return GROUP * self.sums
 
     @property
     def ahead(self) -> int:

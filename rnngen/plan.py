@@ -13,13 +13,12 @@ import numpy.typing as npt
 from rnngen import __version__
 from rnngen.cells import Sum
 from rnngen.dtypes import DType
-from rnngen.kernel import CHAIN, Kernel, Tile, blocks
+from rnngen.kernel import CHAIN, GROUP, Kernel, Tile, blocks
 from rnngen.model import Model, Pass
 from rnngen.spec import Spec
 from rnngen.targets import ISAS, TARGETS, Target
 
 WIDEST = 64  # bytes of the widest vector
-GROUP = 24  # rows that run side by side: four tiles of six read the weights once
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
 Array = npt.NDArray[Any]

@@ -79,7 +79,7 @@ class Network:
             return self._call_packed(input, hx)
         given, states = self._given(input, hx, lengths)
         call = Call(self, given, [calls.contiguous(a) for a in states], tensors.is_tensor(input))
-        call.run()
+        self._check(call.run())
         return call.answer()
 
     def bind(self, input: Any, hx: Any = None, *, lengths: Any = None) -> Call:

@@ -144,7 +144,8 @@ def test_a_compiler_that_makes_nothing(monkeypatch, tmp_path, own_cache):
 
 
 def test_a_compiler_that_makes_rubbish(monkeypatch, tmp_path, own_cache):
-    body = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && echo rubbish >"$2"; shift; done; touch net.o'
+    body = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && echo rubbish >"$2"; shift; done'
+    body += "; touch net.o net_bound.o"
     monkeypatch.setenv("CC", fake(tmp_path, body))
     assert "cannot be loaded" in refusal()
 

@@ -192,7 +192,7 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
-    real *sums; /* scratch: [24][256] */
+    real *sums; /* scratch: [256][24] */
 } kws_call;
 
 /* Steps of sequences, up to 24: where each one reads and writes. */
@@ -516,12 +516,12 @@ static KWS_NOINLINE void kws_gru_40_tile(
 
 /* The same where x has been summed before. */
 static KWS_NOINLINE void kws_gru_40_rest(
-    const real *w, const real *sums_x, const real *h, real *y, int j)
+    const real *w, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
     vec sums[4];
 
-    memcpy(sums, sums_x + j * 4, sizeof sums);
+    memcpy(sums, ahead, sizeof sums);
     kws_product_3x1(p + 124, h, 64, sums + 1);
     kws_gru_40_cells(sums, 0, 1, &h, &y, j);
 }
@@ -533,22 +533,20 @@ static void kws_gru_40_step(
         kws_gru_40_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [n][256]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
 static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    const size_t next = 256 / LANES;
-
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96);
 
         for (size_t r = 0; r < n; r++) {
-            s[r * next + 0] = load(p[0]);
-            s[r * next + 1] = load(p[1]);
-            s[r * next + 2] = load(p[2]);
-            s[r * next + 3] = load(p[3]);
+            s[r * 4 + 0] = load(p[0]);
+            s[r * 4 + 1] = load(p[1]);
+            s[r * 4 + 2] = load(p[2]);
+            s[r * 4 + 3] = load(p[3]);
         }
-        kws_product_3(p + 4, x, n, 40, s, next);
+        kws_product_3(p + 4, x, n, 40, s, 4);
     }
 }
 
@@ -556,21 +554,19 @@ static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real
 static void kws_gru_40_advance(
     const real *w, const kws_rows *rows, size_t from, size_t n, real *sums)
 {
-    const size_t next = 256 / LANES;
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    sums += from * 256;
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96) + from * 4;
 
         if (n == 1) {
-            kws_gru_40_rest(w, sums, h[0], y[0], j);
+            kws_gru_40_rest(w, s, h[0], y[0], j);
             continue;
         }
-        kws_product_3(p + 124, h, n, 64, s + 1, next);
-        kws_gru_40_cells(s, next, n, h, y, j);
+        kws_product_3(p + 124, h, n, 64, s + 1, 4);
+        kws_gru_40_cells(s, 4, n, h, y, j);
     }
 }
 
@@ -613,12 +609,12 @@ static KWS_NOINLINE void kws_gru_64_tile(
 
 /* The same where x has been summed before. */
 static KWS_NOINLINE void kws_gru_64_rest(
-    const real *w, const real *sums_x, const real *h, real *y, int j)
+    const real *w, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
     vec sums[4];
 
-    memcpy(sums, sums_x + j * 4, sizeof sums);
+    memcpy(sums, ahead, sizeof sums);
     kws_product_3x1(p + 196, h, 64, sums + 1);
     kws_gru_64_cells(sums, 0, 1, &h, &y, j);
 }
@@ -630,22 +626,20 @@ static void kws_gru_64_step(
         kws_gru_64_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [n][256]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
 static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    const size_t next = 256 / LANES;
-
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96);
 
         for (size_t r = 0; r < n; r++) {
-            s[r * next + 0] = load(p[0]);
-            s[r * next + 1] = load(p[1]);
-            s[r * next + 2] = load(p[2]);
-            s[r * next + 3] = load(p[3]);
+            s[r * 4 + 0] = load(p[0]);
+            s[r * 4 + 1] = load(p[1]);
+            s[r * 4 + 2] = load(p[2]);
+            s[r * 4 + 3] = load(p[3]);
         }
-        kws_product_3(p + 4, x, n, 64, s, next);
+        kws_product_3(p + 4, x, n, 64, s, 4);
     }
 }
 
@@ -653,21 +647,19 @@ static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real
 static void kws_gru_64_advance(
     const real *w, const kws_rows *rows, size_t from, size_t n, real *sums)
 {
-    const size_t next = 256 / LANES;
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    sums += from * 256;
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96) + from * 4;
 
         if (n == 1) {
-            kws_gru_64_rest(w, sums, h[0], y[0], j);
+            kws_gru_64_rest(w, s, h[0], y[0], j);
             continue;
         }
-        kws_product_3(p + 196, h, n, 64, s + 1, next);
-        kws_gru_64_cells(s, next, n, h, y, j);
+        kws_product_3(p + 196, h, n, 64, s + 1, 4);
+        kws_gru_64_cells(s, 4, n, h, y, j);
     }
 }
 

@@ -3,29 +3,37 @@
 
 #include <string.h>
 
-enum { PASSES = 2 };
+enum {
+    PASSES = 2,
+    H = 64 * sizeof(float), /* bytes of h in one pass */
+};
 
-void kws_bound_run(const kws_bound *b)
+int kws_bound_run(const kws_bound *b)
 {
     for (size_t n = 0; n < b->B; n++)
         for (size_t pass = 0; pass < PASSES; pass++)
             if (b->h_0)
-                memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 64, sizeof b->s[n].h[pass]);
+                memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 64, H);
             else
-                memset(b->s[n].h[pass], 0, sizeof b->s[n].h[pass]);
-    (void)kws_forward(
+                memset(b->s[n].h[pass], 0, H);
+
+    const int code = kws_forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
+
+    if (code)
+        return code;
     for (size_t n = 0; n < b->B; n++)
         for (size_t pass = 0; pass < PASSES; pass++)
-            memcpy(b->h_n + (pass * b->B + n) * 64, b->s[n].h[pass], sizeof b->s[n].h[pass]);
+            memcpy(b->h_n + (pass * b->B + n) * 64, b->s[n].h[pass], H);
+    return code;
 }
 
-void kws_bound_step(const kws_bound *b)
+int kws_bound_step(const kws_bound *b)
 {
-    (void)kws_step(b->w, b->s, b->x, b->y);
+    return kws_step(b->w, b->s, b->x, b->y);
 }
 
-void kws_bound_steps(const kws_bound *b, size_t T)
+int kws_bound_steps(const kws_bound *b, size_t T)
 {
-    (void)kws_forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
+    return kws_forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
 }

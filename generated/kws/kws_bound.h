@@ -18,11 +18,11 @@ typedef struct {
     size_t workspace_bytes;
 } kws_bound;
 
-/* A forward call from the given states. */
-void kws_bound_run(const kws_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int kws_bound_run(const kws_bound *b);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
-void kws_bound_step(const kws_bound *b);
-void kws_bound_steps(const kws_bound *b, size_t T);
+int kws_bound_step(const kws_bound *b);
+int kws_bound_steps(const kws_bound *b, size_t T);
 
 #endif

@@ -73,16 +73,16 @@ typedef struct {
     size_t workspace_bytes;
 } kws_bound;
 
-/* A forward call from the given states. */
-void kws_bound_run(const kws_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int kws_bound_run(const kws_bound *b);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
-void kws_bound_step(const kws_bound *b);
-void kws_bound_steps(const kws_bound *b, size_t T);
+int kws_bound_step(const kws_bound *b);
+int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_d1ee6938d9e491c4",
+    "kws._kws_f69de33830c81d5a",
     '#include "kws_bound.h"',
     sources=["kws.c", "kws_bound.c"],
     include_dirs=["."],

@@ -188,7 +188,7 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
-    real *sums; /* scratch: [24][16] */
+    real *sums; /* scratch: [16][24] */
 } notebook_gru_call;
 
 /* Steps of sequences, up to 24: where each one reads and writes. */
@@ -512,12 +512,12 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
 
 /* The same where x has been summed before. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_rest(
-    const real *w, const real *sums_x, const real *h, real *y, int j)
+    const real *w, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
     vec sums[4];
 
-    memcpy(sums, sums_x + j * 4, sizeof sums);
+    memcpy(sums, ahead, sizeof sums);
     notebook_gru_product_3x1(p + 7, h, 2, sums + 1);
     notebook_gru_gru_1_cells(sums, 0, 1, &h, &y, j);
 }
@@ -529,22 +529,20 @@ static void notebook_gru_gru_1_step(
         notebook_gru_gru_1_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [n][16]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
 static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    const size_t next = 16 / LANES;
-
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96);
 
         for (size_t r = 0; r < n; r++) {
-            s[r * next + 0] = load(p[0]);
-            s[r * next + 1] = load(p[1]);
-            s[r * next + 2] = load(p[2]);
-            s[r * next + 3] = load(p[3]);
+            s[r * 4 + 0] = load(p[0]);
+            s[r * 4 + 1] = load(p[1]);
+            s[r * 4 + 2] = load(p[2]);
+            s[r * 4 + 3] = load(p[3]);
         }
-        notebook_gru_product_3(p + 4, x, n, 1, s, next);
+        notebook_gru_product_3(p + 4, x, n, 1, s, 4);
     }
 }
 
@@ -552,21 +550,19 @@ static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t
 static void notebook_gru_gru_1_advance(
     const real *w, const notebook_gru_rows *rows, size_t from, size_t n, real *sums)
 {
-    const size_t next = 16 / LANES;
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    sums += from * 16;
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96) + from * 4;
 
         if (n == 1) {
-            notebook_gru_gru_1_rest(w, sums, h[0], y[0], j);
+            notebook_gru_gru_1_rest(w, s, h[0], y[0], j);
             continue;
         }
-        notebook_gru_product_3(p + 7, h, n, 2, s + 1, next);
-        notebook_gru_gru_1_cells(s, next, n, h, y, j);
+        notebook_gru_product_3(p + 7, h, n, 2, s + 1, 4);
+        notebook_gru_gru_1_cells(s, 4, n, h, y, j);
     }
 }
 
@@ -609,12 +605,12 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
 
 /* The same where x has been summed before. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_rest(
-    const real *w, const real *sums_x, const real *h, real *y, int j)
+    const real *w, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
     vec sums[4];
 
-    memcpy(sums, sums_x + j * 4, sizeof sums);
+    memcpy(sums, ahead, sizeof sums);
     notebook_gru_product_3x1(p + 16, h, 2, sums + 1);
     notebook_gru_gru_4_cells(sums, 0, 1, &h, &y, j);
 }
@@ -626,22 +622,20 @@ static void notebook_gru_gru_4_step(
         notebook_gru_gru_4_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [n][16]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
 static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    const size_t next = 16 / LANES;
-
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96);
 
         for (size_t r = 0; r < n; r++) {
-            s[r * next + 0] = load(p[0]);
-            s[r * next + 1] = load(p[1]);
-            s[r * next + 2] = load(p[2]);
-            s[r * next + 3] = load(p[3]);
+            s[r * 4 + 0] = load(p[0]);
+            s[r * 4 + 1] = load(p[1]);
+            s[r * 4 + 2] = load(p[2]);
+            s[r * 4 + 3] = load(p[3]);
         }
-        notebook_gru_product_3(p + 4, x, n, 4, s, next);
+        notebook_gru_product_3(p + 4, x, n, 4, s, 4);
     }
 }
 
@@ -649,21 +643,19 @@ static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t
 static void notebook_gru_gru_4_advance(
     const real *w, const notebook_gru_rows *rows, size_t from, size_t n, real *sums)
 {
-    const size_t next = 16 / LANES;
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    sums += from * 16;
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96) + from * 4;
 
         if (n == 1) {
-            notebook_gru_gru_4_rest(w, sums, h[0], y[0], j);
+            notebook_gru_gru_4_rest(w, s, h[0], y[0], j);
             continue;
         }
-        notebook_gru_product_3(p + 16, h, n, 2, s + 1, next);
-        notebook_gru_gru_4_cells(s, next, n, h, y, j);
+        notebook_gru_product_3(p + 16, h, n, 2, s + 1, 4);
+        notebook_gru_gru_4_cells(s, 4, n, h, y, j);
     }
 }
 

@@ -3,19 +3,27 @@
 
 #include <string.h>
 
-enum { PASSES = 4 };
+enum {
+    PASSES = 4,
+    H = 2 * sizeof(float), /* bytes of h in one pass */
+};
 
-void notebook_gru_bound_run(const notebook_gru_bound *b)
+int notebook_gru_bound_run(const notebook_gru_bound *b)
 {
     for (size_t n = 0; n < b->B; n++)
         for (size_t pass = 0; pass < PASSES; pass++)
             if (b->h_0)
-                memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 2, sizeof b->s[n].h[pass]);
+                memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 2, H);
             else
-                memset(b->s[n].h[pass], 0, sizeof b->s[n].h[pass]);
-    (void)notebook_gru_forward(
+                memset(b->s[n].h[pass], 0, H);
+
+    const int code = notebook_gru_forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
+
+    if (code)
+        return code;
     for (size_t n = 0; n < b->B; n++)
         for (size_t pass = 0; pass < PASSES; pass++)
-            memcpy(b->h_n + (pass * b->B + n) * 2, b->s[n].h[pass], sizeof b->s[n].h[pass]);
+            memcpy(b->h_n + (pass * b->B + n) * 2, b->s[n].h[pass], H);
+    return code;
 }

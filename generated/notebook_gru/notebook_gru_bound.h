@@ -18,7 +18,7 @@ typedef struct {
     size_t workspace_bytes;
 } notebook_gru_bound;
 
-/* A forward call from the given states. */
-void notebook_gru_bound_run(const notebook_gru_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int notebook_gru_bound_run(const notebook_gru_bound *b);
 
 #endif

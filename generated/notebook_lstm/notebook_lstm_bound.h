@@ -18,7 +18,7 @@ typedef struct {
     size_t workspace_bytes;
 } notebook_lstm_bound;
 
-/* A forward call from the given states. */
-void notebook_lstm_bound_run(const notebook_lstm_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 
 #endif

@@ -72,12 +72,12 @@ typedef struct {
     size_t workspace_bytes;
 } notebook_lstm_bound;
 
-/* A forward call from the given states. */
-void notebook_lstm_bound_run(const notebook_lstm_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_640178f327567520",
+    "notebook_lstm._notebook_lstm_8c77eb3af21bf06e",
     '#include "notebook_lstm_bound.h"',
     sources=["notebook_lstm.c", "notebook_lstm_bound.c"],
     include_dirs=["."],

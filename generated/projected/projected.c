@@ -193,7 +193,7 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
-    real *sums; /* scratch: [24][64], then m [24][12] */
+    real *sums; /* scratch: [64][24], then m [24][12] */
 } projected_call;
 
 /* Steps of sequences, up to 24: where each one reads and writes. */
@@ -760,12 +760,12 @@ static PROJECTED_NOINLINE void projected_lstm_6_tile(
 
 /* The same where x has been summed before. */
 static PROJECTED_NOINLINE void projected_lstm_6_rest(
-    const real *w, const real *sums_x, const real *h, real *c, real *y, int j)
+    const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
 {
     const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
     vec sums[4];
 
-    memcpy(sums, sums_x + j * 4, sizeof sums);
+    memcpy(sums, ahead, sizeof sums);
     projected_product_4x1(p + 28, h, 5, sums);
     projected_lstm_6_cells(sums, 0, 1, &c, &y, j);
 }
@@ -803,22 +803,20 @@ static void projected_lstm_6_project_rows(const real *w, const real *const *m, s
     }
 }
 
-/* Sums of n rows of x and the biases -> sums [n][64]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
 static void projected_lstm_6_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    const size_t next = 64 / LANES;
-
     for (int j = 0; j < 12; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96);
 
         for (size_t r = 0; r < n; r++) {
-            s[r * next + 0] = load(p[0]);
-            s[r * next + 1] = load(p[1]);
-            s[r * next + 2] = load(p[2]);
-            s[r * next + 3] = load(p[3]);
+            s[r * 4 + 0] = load(p[0]);
+            s[r * 4 + 1] = load(p[1]);
+            s[r * 4 + 2] = load(p[2]);
+            s[r * 4 + 3] = load(p[3]);
         }
-        projected_product_4(p + 4, x, n, 6, s, next);
+        projected_product_4(p + 4, x, n, 6, s, 4);
     }
 }
 
@@ -826,22 +824,20 @@ static void projected_lstm_6_input(const real *w, const real *const *x, size_t n
 static void projected_lstm_6_advance(
     const real *w, const projected_rows *rows, size_t from, size_t n, real *sums)
 {
-    const size_t next = 64 / LANES;
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->m + from;
 
-    sums += from * 64;
     for (int j = 0; j < 12; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
-        vec *const s = (vec *)(sums + j * 4);
+        vec *const s = (vec *)(sums + j * 96) + from * 4;
 
         if (n == 1) {
-            projected_lstm_6_rest(w, sums, h[0], c[0], y[0], j);
+            projected_lstm_6_rest(w, s, h[0], c[0], y[0], j);
             continue;
         }
-        projected_product_4(p + 28, h, n, 5, s, next);
-        projected_lstm_6_cells(s, next, n, c, y, j);
+        projected_product_4(p + 28, h, n, 5, s, 4);
+        projected_lstm_6_cells(s, 4, n, c, y, j);
     }
     projected_lstm_6_project_rows(w + 768, (const real *const *)y, n, rows->y + from);
 }

@@ -18,7 +18,7 @@ typedef struct {
     size_t workspace_bytes;
 } projected_bound;
 
-/* A forward call from the given states. */
-void projected_bound_run(const projected_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int projected_bound_run(const projected_bound *b);
 
 #endif

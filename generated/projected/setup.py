@@ -70,12 +70,12 @@ typedef struct {
     size_t workspace_bytes;
 } projected_bound;
 
-/* A forward call from the given states. */
-void projected_bound_run(const projected_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_adf93a6f032b7e49",
+    "projected._projected_3214374dc9951b29",
     '#include "projected_bound.h"',
     sources=["projected.c", "projected_bound.c"],
     include_dirs=["."],

@@ -170,7 +170,7 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
-    real *sums; /* scratch: [24][16] */
+    real *sums; /* scratch: [16][24] */
 } tone_call;
 
 /* Steps of sequences, up to 24: where each one reads and writes. */
@@ -468,12 +468,12 @@ static TONE_NOINLINE void tone_rnn_1_tile(
 
 /* The same where x has been summed before. */
 static TONE_NOINLINE void tone_rnn_1_rest(
-    const real *w, const real *sums_x, const real *h, real *y, int j)
+    const real *w, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
     vec sums[1];
 
-    memcpy(sums, sums_x + j * 1, sizeof sums);
+    memcpy(sums, ahead, sizeof sums);
     tone_product_1x1(p + 2, h, 16, sums);
     tone_rnn_1_cells(sums, 0, 1, &y, j);
 }
@@ -485,19 +485,17 @@ static void tone_rnn_1_step(
         tone_rnn_1_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [n][16]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][24][1]. */
 static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    const size_t next = 16 / LANES;
-
     for (int j = 0; j < 16; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
-        vec *const s = (vec *)(sums + j * 1);
+        vec *const s = (vec *)(sums + j * 24);
 
         for (size_t r = 0; r < n; r++) {
-            s[r * next + 0] = load(p[0]);
+            s[r * 1 + 0] = load(p[0]);
         }
-        tone_product_1(p + 1, x, n, 1, s, next);
+        tone_product_1(p + 1, x, n, 1, s, 1);
     }
 }
 
@@ -505,21 +503,19 @@ static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real
 static void tone_rnn_1_advance(
     const real *w, const tone_rows *rows, size_t from, size_t n, real *sums)
 {
-    const size_t next = 16 / LANES;
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    sums += from * 16;
     for (int j = 0; j < 16; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
-        vec *const s = (vec *)(sums + j * 1);
+        vec *const s = (vec *)(sums + j * 24) + from * 1;
 
         if (n == 1) {
-            tone_rnn_1_rest(w, sums, h[0], y[0], j);
+            tone_rnn_1_rest(w, s, h[0], y[0], j);
             continue;
         }
-        tone_product_1(p + 2, h, n, 16, s, next);
-        tone_rnn_1_cells(s, next, n, y, j);
+        tone_product_1(p + 2, h, n, 16, s, 1);
+        tone_rnn_1_cells(s, 1, n, y, j);
     }
 }
 

@@ -3,29 +3,37 @@
 
 #include <string.h>
 
-enum { PASSES = 1 };
+enum {
+    PASSES = 1,
+    H = 16 * sizeof(float), /* bytes of h in one pass */
+};
 
-void tone_bound_run(const tone_bound *b)
+int tone_bound_run(const tone_bound *b)
 {
     for (size_t n = 0; n < b->B; n++)
         for (size_t pass = 0; pass < PASSES; pass++)
             if (b->h_0)
-                memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 16, sizeof b->s[n].h[pass]);
+                memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 16, H);
             else
-                memset(b->s[n].h[pass], 0, sizeof b->s[n].h[pass]);
-    (void)tone_forward(
+                memset(b->s[n].h[pass], 0, H);
+
+    const int code = tone_forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
+
+    if (code)
+        return code;
     for (size_t n = 0; n < b->B; n++)
         for (size_t pass = 0; pass < PASSES; pass++)
-            memcpy(b->h_n + (pass * b->B + n) * 16, b->s[n].h[pass], sizeof b->s[n].h[pass]);
+            memcpy(b->h_n + (pass * b->B + n) * 16, b->s[n].h[pass], H);
+    return code;
 }
 
-void tone_bound_step(const tone_bound *b)
+int tone_bound_step(const tone_bound *b)
 {
-    (void)tone_step(b->w, b->s, b->x, b->y);
+    return tone_step(b->w, b->s, b->x, b->y);
 }
 
-void tone_bound_steps(const tone_bound *b, size_t T)
+int tone_bound_steps(const tone_bound *b, size_t T)
 {
-    (void)tone_forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
+    return tone_forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
 }

@@ -18,11 +18,11 @@ typedef struct {
     size_t workspace_bytes;
 } tone_bound;
 
-/* A forward call from the given states. */
-void tone_bound_run(const tone_bound *b);
+/* A forward call from the given states; returns what it returns, as do the others. */
+int tone_bound_run(const tone_bound *b);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
-void tone_bound_step(const tone_bound *b);
-void tone_bound_steps(const tone_bound *b, size_t T);
+int tone_bound_step(const tone_bound *b);
+int tone_bound_steps(const tone_bound *b, size_t T);
 
 #endif

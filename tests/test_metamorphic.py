@@ -55,6 +55,43 @@ def test_a_row_alone_is_the_row_in_its_batch(cell, batch_first):
         assert all(np.array_equal(a, k) for a, k in zip(flat(alone), kept, strict=True))
 
 
+@pytest.mark.parametrize("lanes", [1, 8, 16])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_any_batch_is_its_rows(cell, bidirectional, lanes):
+    """Tiles of every size, groups that are full and not, lengths that end anywhere: the bits of
+    each sequence by itself, though one alone goes another way and a wide one goes by spans."""
+    sizes = {"input_size": 70, "hidden_size": 33} if bidirectional else {"hidden_size": 17}
+    s = spec(**CELLS[cell], bidirectional=bidirectional, **sizes)
+    (network,) = nets([s], [lanes])
+    rng = np.random.default_rng(0)
+    for batch in (*range(1, 15), 23, 24, 25, 31, 53):
+        x, h, c = data(s, steps=9, batch=batch)
+        lengths = rng.integers(1, 9, batch, endpoint=True)
+        output, last = network(x, state(s, h, c), lengths=lengths)
+        together = flat((output, last))
+        for b in {0, batch // 2, batch - 1}:
+            one, n = slice(b, b + 1), lengths[b]
+            alone = flat(network(x[:n, one].copy(), state(s, h[:, one], c[:, one])))
+            kept = [together[0][:n, one], *(a[:, one] for a in together[1:])]
+            assert all(np.array_equal(a, k) for a, k in zip(alone, kept, strict=True)), (batch, b)
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+def test_wide_layers_go_ahead(cell, lanes):
+    """One sequence of a net whose W_ih leaves the cache: sums of x first; the bits of its steps."""
+    s = spec(**CELLS[cell], input_size=600, hidden_size=40, num_layers=2)
+    (network,) = nets([s], [lanes])
+    assert network.plan.kernels[0].ahead
+    x, h, c = data(s, steps=31, batch=1)
+    current, outputs = state(s, h, c), []
+    for t in range(31):
+        y, current = network.step(x[t], current)
+        outputs.append(y)
+    assert same((np.stack(outputs), current), network(x, state(s, h, c)))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_powers_of_two_move_freely(cell):
     """B3: inputs doubled and their weights halved change no bit."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from rnngen.cells import Cell
 
 CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
-GROUP = 24  # rows that run side by side: four tiles of six read the weights once
 ROWS = 6  # most vectors in a tile; more would only need registers
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
+L2 = 512 * 1024  # bytes; larger weights are worth reading once for many sequences
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,15 @@ class Kernel:
         return self.blocks * self.block * self.sums
 
     @property
-    def sums_step(self) -> int:
-        """Numbers from the sums of a unit to those of the next, for all rows of a group."""
-        return GROUP * self.sums
-
-    @property
     def ahead(self) -> int:
         """Steps from which on one sequence gains by summing x for many at once; 0 if never."""
         w_ih = self.input * self.products[0].rows * self.blocks * self.block * self.bytes
         return ROWS if w_ih > L1 else 0
+
+    @property
+    def heavy(self) -> bool:
+        """Whether reading all weights once a step costs as much as what is done with them."""
+        return self.size * self.bytes > L2
 
     @property
     def projection(self) -> Product | None:

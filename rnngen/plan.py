@@ -13,11 +13,12 @@ import numpy.typing as npt
 from rnngen import __version__
 from rnngen.cells import Sum
 from rnngen.dtypes import DType
-from rnngen.kernel import CHAIN, GROUP, Kernel, Tile, blocks
+from rnngen.kernel import CHAIN, Kernel, Tile, blocks
 from rnngen.model import Model, Pass
 from rnngen.spec import Spec
 from rnngen.targets import ISAS, TARGETS, Target
 
+ROWS_AHEAD = 24  # rows whose x is summed at once: four tiles of six
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
@@ -100,7 +101,17 @@ class Plan:
 
     @property
     def group(self) -> int:
-        return GROUP
+        """Most sequences that run side by side."""
+        return 4 * ROWS_AHEAD if any(k.heavy for k in self.kernels) else ROWS_AHEAD
+
+    @property
+    def rows_ahead(self) -> int:
+        return ROWS_AHEAD
+
+    @property
+    def sums_step(self) -> int:
+        """Numbers from the sums of one unit to those of the next, for all rows of a group."""
+        return self.group * self.kernels[0].sums
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -116,12 +127,12 @@ class Plan:
     @property
     def scratch(self) -> int:
         """Numbers of the workspace whatever T and B: sums of rows, outputs before W_hr."""
-        return GROUP * (self.sums_row + self.projection * self.hidden)
+        return self.group * (self.sums_row + self.projection * self.hidden)
 
     @property
     def m_start(self) -> int:
         """Numbers before m, outputs before W_hr, in the workspace."""
-        return GROUP * self.sums_row
+        return self.group * self.sums_row
 
     @property
     def stack(self) -> int:

@@ -57,15 +57,14 @@ def test_a_row_alone_is_the_row_in_its_batch(cell, batch_first):
 
 @pytest.mark.parametrize("lanes", [1, 8, 16])
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_any_batch_is_its_rows(cell, bidirectional, lanes):
+@pytest.mark.parametrize("inputs", [3, 70, 1100])
+def test_any_batch_is_its_rows(cell, inputs, lanes):
     """Tiles of every size, groups that are full and not, lengths that end anywhere: the bits of
     each sequence by itself, though one alone goes another way and a wide one goes by spans."""
-    sizes = {"input_size": 70, "hidden_size": 33} if bidirectional else {"hidden_size": 17}
-    s = spec(**CELLS[cell], bidirectional=bidirectional, **sizes)
+    s = spec(**CELLS[cell], input_size=inputs, hidden_size=33, bidirectional=inputs == 70)
     (network,) = nets([s], [lanes])
-    rng = np.random.default_rng(0)
-    for batch in (*range(1, 15), 23, 24, 25, 31, 53):
+    rng, group = np.random.default_rng(0), network.plan.group
+    for batch in (*range(1, 15), group - 1, group, group + 1, 2 * group + 5):
         x, h, c = data(s, steps=9, batch=batch)
         lengths = rng.integers(1, 9, batch, endpoint=True)
         output, last = network(x, state(s, h, c), lengths=lengths)

@@ -725,7 +725,8 @@ static size_t kws_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
+ * 24 rows. */
 static void kws_together(
     const kws_call *call, const kws_kernel *k, int pass, const real *w,
     const real *x, real *y)

@@ -82,7 +82,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_f69de33830c81d5a",
+    "kws._kws_102c26de659bcabc",
     '#include "kws_bound.h"',
     sources=["kws.c", "kws_bound.c"],
     include_dirs=["."],

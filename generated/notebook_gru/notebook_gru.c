@@ -721,7 +721,8 @@ static size_t notebook_gru_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
+ * 24 rows. */
 static void notebook_gru_together(
     const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
     const real *x, real *y)

@@ -76,7 +76,7 @@ int notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_ff1f6f1f7577984c",
+    "notebook_gru._notebook_gru_77b93b847ee7ae75",
     '#include "notebook_gru_bound.h"',
     sources=["notebook_gru.c", "notebook_gru_bound.c"],
     include_dirs=["."],

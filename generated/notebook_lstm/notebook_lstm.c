@@ -735,7 +735,8 @@ static size_t notebook_lstm_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
+ * 24 rows. */
 static void notebook_lstm_together(
     const notebook_lstm_call *call, const notebook_lstm_kernel *k, int pass, const real *w,
     const real *x, real *y)

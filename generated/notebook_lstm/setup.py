@@ -77,7 +77,7 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_8c77eb3af21bf06e",
+    "notebook_lstm._notebook_lstm_3ff4bcfa2c4902c6",
     '#include "notebook_lstm_bound.h"',
     sources=["notebook_lstm.c", "notebook_lstm_bound.c"],
     include_dirs=["."],

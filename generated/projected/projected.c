@@ -905,7 +905,8 @@ static size_t projected_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
+ * 24 rows. */
 static void projected_together(
     const projected_call *call, const projected_kernel *k, int pass, const real *w,
     const real *x, real *y)

@@ -75,7 +75,7 @@ int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_3214374dc9951b29",
+    "projected._projected_7bde8a462eae332f",
     '#include "projected_bound.h"',
     sources=["projected.c", "projected_bound.c"],
     include_dirs=["."],

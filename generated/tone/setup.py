@@ -80,7 +80,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_b2c859e30736e546",
+    "tone._tone_4133635801df8b9b",
     '#include "tone_bound.h"',
     sources=["tone.c", "tone_bound.c"],
     include_dirs=["."],

@@ -581,7 +581,8 @@ static size_t tone_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make 24 rows. */
+/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
+ * 24 rows. */
 static void tone_together(
     const tone_call *call, const tone_kernel *k, int pass, const real *w,
     const real *x, real *y)

@@ -16,7 +16,7 @@ from rnngen.cells import Cell
 CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
 ROWS = 6  # most vectors in a tile; more would only need registers
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
-L2 = 512 * 1024  # bytes; larger weights are worth reading once for many sequences
+L2 = 1024 * 1024  # bytes; larger weights are worth reading once for many sequences
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Tile:
     @property
     def span_rows(self) -> int:
         return self.span * self.gates
+
+    def next_span(self, gate: int) -> int:
+        """Row of the panel, from a column on, that the next span reads in this one's place."""
+        return self.span_rows + gate
 
     def vectors(self, count: int) -> tuple[str, ...]:
         """C declarators of the vectors, three to a line."""

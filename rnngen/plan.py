@@ -102,7 +102,11 @@ class Plan:
     @property
     def group(self) -> int:
         """Most sequences that run side by side."""
-        return 4 * ROWS_AHEAD if any(k.heavy for k in self.kernels) else ROWS_AHEAD
+        return 4 * ROWS_AHEAD if self.heavy else ROWS_AHEAD
+
+    @property
+    def heavy(self) -> bool:
+        return any(kernel.heavy for kernel in self.kernels)
 
     @property
     def rows_ahead(self) -> int:

@@ -57,7 +57,7 @@ def test_a_row_alone_is_the_row_in_its_batch(cell, batch_first):
 
 @pytest.mark.parametrize("lanes", [1, 8, 16])
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("inputs", [3, 70, 1100])
+@pytest.mark.parametrize("inputs", [3, 70, 2100])
 def test_any_batch_is_its_rows(cell, inputs, lanes):
     """Tiles of every size, groups that are full and not, lengths that end anywhere: the bits of
     each sequence by itself, though one alone goes another way and a wide one goes by spans."""

@@ -125,6 +125,7 @@ def _struct(
     nothing = [None] * len(net.plan.state_sizes)
     scratch = np.empty(net.workspace(given.steps, given.batch), np.uint8)
     fields = (
+        *(net.address(call) for call in ("forward", "step") if call in net.plan.calls),
         pointer(net.packed(), "weights"),
         pointer(memory, "state"),
         *map(pointer, states or nothing),

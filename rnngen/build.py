@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
-import json
 import platform
 import struct
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cffi
 
-from rnngen import cache, compiler, render
+from rnngen import cache, compiler, processor, render
 from rnngen.compiler import Compiler
 from rnngen.errors import BuildError
 from rnngen.plan import Plan
@@ -30,6 +29,7 @@ class Source:
     name: str  # carries a digest of the text: of one name there is one text
     files: Mapping[str, str]  # .h and .c
     declarations: str  # of the headers, for cffi
+    flags: tuple[str, ...]  # of the compiler, before the user's
 
 
 @dataclass(frozen=True)
@@ -40,41 +40,46 @@ class Library:
     code_bytes: int  # machine code of the networks; 0 if not known
     lib: Any
     ffi: Any
+    level: str = ""  # what the names of its calls end with, where it is not C that chooses
 
 
 def library(plans: Sequence[Plan]) -> Library:
     """Compile networks into one module, or find it in the cache, and load it.
 
-    Raises BuildError.
+    They have one isa. Raises BuildError.
     """
+    level = processor.suffix(plans[0].model.spec.isa)
     files = {file: text for plan in plans for file, text in _texts(plan).items()}
     declarations = "\n".join(render.declarations(plan) for plan in plans)
     name = render.digested(plans[0].name, files.values())
-    return module(Source(name, files, declarations), plans[0].target)
+    flags = tuple(dict.fromkeys(flag for plan in plans for flag in plan.flags))
+    built = module(Source(name, files, declarations, flags), plans[0].target)
+    return replace(built, level=level)
 
 
 def _texts(plan: Plan) -> dict[str, str]:
-    return render.files(plan) | render.bound(plan)
+    return render.files(plan) | render.python(plan)
 
 
 def module(source: Source, target: Target) -> Library:
     """Compile C into one module, or find it in the cache, and load it. Raises BuildError."""
     cc = compiler.find(target)
     found = cache.entry(
-        key(source.name, cc, target),
+        key(source, cc),
         f"{source.name}.abi3.so",
-        lambda folder: _compile(folder, source, cc, target),
+        lambda folder: _compile(folder, source, cc),
     )
     return load(source.name, found.path, found.code_bytes)
 
 
-def key(name: str, cc: Compiler, target: Target) -> str:
+def key(source: Source, cc: Compiler) -> str:
     """Digest of a name and of all that native code depends on: compiler, flags, processor."""
-    parts = [name, *cc.command, *_flags(cc, target), cc.identity, cffi.__version__, _processor()]
+    machine = (cc.identity, cffi.__version__, processor.identity())
+    parts = [source.name, *cc.command, *source.flags, *cc.flags, *machine]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def load(name: str, path: Path, code_bytes: int = 0) -> Library:
+def load(name: str, path: Path, code_bytes: int = 0, level: str = "") -> Library:
     """Import an extension module from a path. Raises BuildError."""
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -84,10 +89,10 @@ def load(name: str, path: Path, code_bytes: int = 0) -> Library:
         loader.exec_module(module)
     except ImportError as error:
         raise BuildError(f"module: {path.name} cannot be loaded: {error}") from None
-    return Library(path, code_bytes, module.lib, module.ffi)
+    return Library(path, code_bytes, module.lib, module.ffi, level)
 
 
-def _compile(folder: Path, source: Source, cc: Compiler, target: Target) -> int:
+def _compile(folder: Path, source: Source, cc: Compiler) -> int:
     """Write sources, compile and link them in `folder`; returns the bytes of machine code."""
     name = source.name
     for file, text in source.files.items():
@@ -98,7 +103,7 @@ def _compile(folder: Path, source: Source, cc: Compiler, target: Target) -> int:
     include = sysconfig.get_path("include")
     if not Path(include, "Python.h").is_file():
         raise BuildError(f"compiler: Python.h; it is not in {include}. Install python3-dev")
-    cc.run(*_flags(cc, target), "-fPIC", "-c", *sources, folder=folder)
+    cc.run(*source.flags, *cc.flags, "-fPIC", "-c", *sources, folder=folder)
     cc.run("-O1", "-fPIC", f"-I{include}", *cc.flags, "-c", "_glue.c", folder=folder)
     link = (
         ["-shared", "-Wl,-undefined,dynamic_lookup"]
@@ -115,11 +120,6 @@ def _compile(folder: Path, source: Source, cc: Compiler, target: Target) -> int:
         if left.suffix != ".so":
             left.unlink()
     return code
-
-
-def _flags(cc: Compiler, target: Target) -> tuple[str, ...]:
-    """Flags for code that runs on this machine, the user's last."""
-    return (*target.flags, *target.native, *cc.flags)
 
 
 def _glue(path: Path, source: Source) -> None:
@@ -140,13 +140,3 @@ def _text_bytes(path: Path) -> int:
     size, count = struct.unpack_from("<HH", data, 0x3A)
     headers = (struct.unpack_from("<IIQQQQ", data, offset + n * size) for n in range(count))
     return sum(length for _, _, flags, _, _, length in headers if flags & 4)  # SHF_EXECINSTR
-
-
-def _processor() -> str:
-    """What -march=native depends on: a cache may be shared between machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    keys = ("model name", "flags", "Features", "CPU part")
-    return json.dumps(sorted({line for line in lines if line.startswith(keys)}))

@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rnngen import cache, compiler, machine
+from rnngen import cache, compiler, machine, processor
 from rnngen.dtypes import DTYPES
 from rnngen.errors import BuildError, RnngenError
-from rnngen.targets import ISAS, TARGETS
+from rnngen.targets import ISAS, NATIVE, TARGETS
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,17 @@ def _headers() -> str:
 
 
 def _vectors() -> str:
-    """The widest instruction set that the compiler targets on this machine."""
+    """The widest instruction set that the compiler targets on this machine; what isa auto picks."""
     target = TARGETS["c"]
     cc = compiler.find(target)
-    flags = (*target.flags, *target.native, *cc.flags)
+    flags = (*target.flags, *NATIVE, *cc.flags)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "empty.c").touch()
         macros = cc.run(*flags, "-dM", "-E", "empty.c", folder=Path(folder)).split()
     for isa in ISAS:
         if isa.macro in macros:
-            return f"{isa.vector_bytes * 8} bits ({isa.macro.strip('_')})"
+            widest = f"{isa.vector_bytes * 8} bits ({isa.macro.strip('_')})"
+            return f"{widest}; isa auto picks {processor.best()}"
     raise RnngenError("none that rnngen knows; plain C99 is used")
 
 

@@ -33,6 +33,7 @@ hidden_size: 64         # H
 # nonlinearity: tanh    # for cell rnn: tanh or relu
 # dtype: float32        # or float64
 # target: c
+# isa: auto             # or portable, avx2, avx512, native: vector instructions of x86-64
 # weights: {name}.safetensors
 """
 

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from math import log2, prod
 from pathlib import Path
@@ -24,7 +24,7 @@ from rnngen.build import Library, Source
 from rnngen.dtypes import DTYPES, DType
 from rnngen.model import Pass
 from rnngen.plan import Plan
-from rnngen.targets import TARGETS
+from rnngen.targets import NATIVE, TARGETS
 
 SIZES = tuple(2**n for n in range(14, 27))  # bytes read over and over: 16 KiB to 64 MiB
 SECONDS = 4.0  # what all is measured in, by turns, so that a busy moment spoils no figure
@@ -117,12 +117,13 @@ def pinned() -> Iterator[None]:
 
 def _source() -> Source:
     files = render.measuring()
-    return Source(render.digested("measure", files.values()), files, files["measure.h"])
+    flags = (*TARGETS["c"].flags, *NATIVE)
+    return Source(render.digested("measure", files.values()), files, files["measure.h"], flags)
 
 
 def _key() -> str:
-    target = TARGETS["c"]
-    return build.key(f"{_source().name}/{_FILE}", compiler.find(target), target)
+    source = _source()
+    return build.key(replace(source, name=f"{source.name}/{_FILE}"), compiler.find(TARGETS["c"]))
 
 
 def _samples(library: Library) -> list[Callable[[], float]]:

@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rnngen import __version__, build, render, weights
+from rnngen import __version__, build, processor, render, weights
 from rnngen.errors import BuildError, OutputError
 from rnngen.model import resolve
 from rnngen.plan import decide
 from rnngen.run import Network, Weights
 from rnngen.spec import load as load_spec
+from rnngen.targets import LEVELS
 
 MANIFEST = "manifest.json"
 _PRIVATE = ".rnngen."  # folders that files are made in
@@ -37,7 +38,9 @@ def load(folder: Path, state: Weights | None = None) -> Network:
         raise BuildError(
             f"{folder}: a compiled module; found none. `rnngen build` makes one, pip install too"
         )
-    net = Network(decide(resolve(load_spec(fields))), build.load(module, modules[0]))
+    spec = load_spec(fields)
+    level = processor.suffix(spec.isa)
+    net = Network(decide(resolve(spec)), build.load(module, modules[0], level=level))
     own = folder / f"{net.spec.name}.safetensors"
     if state is not None or own.exists():
         net.load_state_dict(own if state is None else state)
@@ -84,7 +87,8 @@ def _stale(folder: Path, files: Mapping[str, str], net: Network | None) -> set[s
     patterns = [f"{name}_weights.[ch]", *([f"{name}.safetensors"] if net else [])]
     before = folder / MANIFEST
     if not before.exists() or before.read_text() != files[MANIFEST]:
-        ours = (*files, "__init__.py", "setup.py", "pyproject.toml")
+        ours = (*files, "__init__.py", "setup.py", "pyproject.toml", f"{name}_levels.h")
+        patterns += [f"{name}_{level.name}.c" for level in LEVELS]
         patterns += [*ours, f"{name}.safetensors", f"_{name}_*.so"]
     return {path.name for pattern in patterns for path in folder.glob(pattern)}
 

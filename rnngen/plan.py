@@ -16,7 +16,7 @@ from rnngen.dtypes import DType
 from rnngen.kernel import CHAIN, Kernel, Tile, blocks
 from rnngen.model import Model, Pass
 from rnngen.spec import Spec
-from rnngen.targets import ISAS, TARGETS, Target
+from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level, Target
 
 ROWS_AHEAD = 24  # rows whose x is summed at once: four tiles of six
 WIDEST = 64  # bytes of the widest vector
@@ -171,6 +171,41 @@ class Plan:
             (tuple(isa.macro for isa in ISAS if isa.vector_bytes == w), w // self.dtype.bytes)
             for w in reversed(widths)
         )
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels that are compiled beside the portable one, the best first."""
+        return LEVELS if self.model.spec.isa == "auto" else ()
+
+    @property
+    def level(self) -> Level | None:
+        """The only level there is, where not all processors have it."""
+        return next((level for level in LEVELS if level.name == self.model.spec.isa), None)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the calls of all levels end with."""
+        return tuple(f"_{name}" for name in ("portable", *(n.name for n in reversed(self.levels))))
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Public calls that every level has, without the network's name."""
+        return ("forward", "forward_ragged", *(() if self.bidirectional else ("step",)))
+
+    def level_lanes(self, level: Level) -> int:
+        return min(self.lanes(level.vector_bytes), self.block)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of the compiler, whatever the machine: the language's and those of isa."""
+        isa = {level.name: level.flags for level in LEVELS}
+        isa |= {"auto": (f"-D{self.name.upper()}_DISPATCH",), "portable": (), "native": NATIVE}
+        return (*self.target.flags, *isa[self.model.spec.isa])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """C files that make the network."""
+        return (f"{self.name}.c", *(f"{self.name}_{level.name}.c" for level in self.levels))
 
     @property
     def weights_size(self) -> int:

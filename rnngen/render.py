@@ -37,8 +37,17 @@ _env = jinja2.Environment(
 
 
 def files(plan: Plan) -> dict[str, str]:
-    """File name -> text, for every template that the target lists."""
-    return {_named(source, plan): _fill(source, plan=plan) for source in plan.target.sources}
+    """File name -> text, for every template that the target lists, and for every level."""
+    out = {_named(source, plan): _fill(source, plan=plan) for source in plan.target.sources}
+    for level in plan.levels:
+        out[f"{plan.name}_{level.name}.c"] = _fill("c/level.c", plan=plan, level=level)
+    return out
+
+
+def levels(plan: Plan) -> dict[str, str]:
+    """File name -> text: the header by which Python calls a level by its name, if there are any."""
+    text = _fill("package/levels.h", plan=plan)
+    return {f"{plan.name}_levels.h": text} if plan.levels else {}
 
 
 def bound(plan: Plan) -> dict[str, str]:
@@ -47,9 +56,16 @@ def bound(plan: Plan) -> dict[str, str]:
     return {f"{plan.name}_{Path(source).name}": _fill(source, plan=plan) for source in sources}
 
 
+def python(plan: Plan) -> dict[str, str]:
+    """File name -> text: what the guest does not need, Python does."""
+    return levels(plan) | bound(plan)
+
+
 def declarations(plan: Plan) -> str:
-    """What Python calls: the public declarations, as the header shows them, and bound calls."""
-    return _fill("shared/api", plan=plan) + _fill("package/bound_api", plan=plan)
+    """What Python calls: the public declarations, those of the levels, and bound calls."""
+    levels = ["package/levels_api"] if plan.levels else []
+    parts = ("shared/api", *levels, "package/bound_api")
+    return "\n".join(_fill(part, plan=plan) for part in parts)
 
 
 def measuring() -> dict[str, str]:
@@ -60,7 +76,7 @@ def measuring() -> dict[str, str]:
 
 def module_name(plans: Sequence[Plan]) -> str:
     """The module of these plans."""
-    texts = [text for plan in plans for text in (files(plan) | bound(plan)).values()]
+    texts = [text for plan in plans for text in (files(plan) | python(plan)).values()]
     return digested(plans[0].name, texts)
 
 
@@ -88,7 +104,7 @@ def package(plan: Plan) -> dict[str, str]:
     """File name -> text: what makes a Python package of the C."""
     sources = ("package/__init__.py", "package/setup.py", "package/pyproject.toml")
     words = {"plan": plan, "module": module_name([plan]), "declarations": declarations(plan)}
-    return bound(plan) | {Path(source).name: _fill(source, **words) for source in sources}
+    return python(plan) | {Path(source).name: _fill(source, **words) for source in sources}
 
 
 def manifest(plan: Plan) -> dict[str, str]:

@@ -158,7 +158,7 @@ class Network:
         """Sequences without padding."""
         scratch = np.empty(self.workspace(given.steps, 1), np.uint8)
         self._check(
-            self.function("_forward_ragged")(
+            self.address("forward_ragged")(
                 self.pointer(self.packed(), "weights"),
                 self.pointer(state, "state"),
                 self.pointer(given.x),
@@ -174,13 +174,18 @@ class Network:
         """One step of each sequence; x [B, I], state [B, S], y [B, P]."""
         w = self.pointer(self.packed(), "weights")
         s, px, py = self.pointer(state, "state"), self.pointer(x), self.pointer(y)
-        step = self.function("_step")
+        step = self.address("step")
         for b in range(len(x)):
             self._check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
 
     def function(self, suffix: str) -> Any:
         """A C function of the network."""
         return getattr(self.library.lib, self.spec.name + suffix)
+
+    def address(self, call: str) -> Any:
+        """A public call, forward, forward_ragged or step, of the level that was asked for."""
+        name = f"{self.spec.name}_{call}{self.library.level}"
+        return self.library.ffi.addressof(self.library.lib, name)
 
     def packed(self) -> Array:
         """The C struct of weights. Raises RuntimeError if there are none."""

@@ -60,6 +60,9 @@ class Spec(BaseModel):
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="float32 or float64")
     target: Literal["c"] = Field("c", description="c")
+    isa: Literal["auto", "portable", "avx2", "avx512", "native"] = Field(
+        "auto", description="auto, portable, avx2, avx512 or native"
+    )
     weights: str | None = Field(
         None,
         description="path of a .safetensors file below the spec's folder",

@@ -1,4 +1,4 @@
-"""Where code can run: the files a language prints, the flags its compiler gets, vector widths."""
+"""Where code can run: files a language prints, its compiler's flags, levels of instructions."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,35 @@ ISAS = (
 
 
 @dataclass(frozen=True)
+class Level:
+    """Instructions that part of all x86-64 processors have, in gcc's, clang's and Linux's words.
+
+    A feature that only some of the three know is left out: what is used has to be asked for.
+    """
+
+    name: str  # a value of the spec's isa
+    title: str  # for people
+    features: tuple[str, ...]
+    vector_bytes: int
+    registers: int
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of a compiler, for all that it compiles."""
+        return tuple(f"-m{feature}" for feature in self.features)
+
+
+# The best first. Where a library holds them all, C tries them in this order; see c/dispatch.j2.
+_AVX2 = ("avx2", "fma", "bmi2")
+_AVX512 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+LEVELS = (
+    Level("avx512", "AVX-512", (*_AVX2, *_AVX512), vector_bytes=64, registers=32),
+    Level("avx2", "AVX2 and FMA", _AVX2, vector_bytes=32, registers=16),
+)
+NATIVE = ("-march=native",)  # flags where code runs on the machine that compiles it
+
+
+@dataclass(frozen=True)
 class Target:
     """A language: which templates it prints, and how its compiler is called."""
 
@@ -29,7 +58,6 @@ class Target:
     sources: tuple[str, ...]  # templates; `model` becomes the network's name
     compilers: tuple[str, ...]  # tried in this order
     flags: tuple[str, ...]  # of every build
-    native: tuple[str, ...]  # more, where the code runs on the machine that compiles it
 
 
 TARGETS = {
@@ -45,6 +73,5 @@ TARGETS = {
             "-fno-trapping-math",
             "-fvisibility=hidden",
         ),
-        native=("-march=native",),
     )
 }

@@ -113,7 +113,7 @@ def blank(spec: Spec) -> Any:
     torch = tensors.torch("validating")
     fields = spec.public()
     kind = fields.pop("cell").upper()
-    for field in ("name", "target", "dtype"):
+    for field in ("name", "target", "isa", "dtype"):
         del fields[field]
     fields["dropout"] = 0.0  # acts in training only; torch warns of it in a single layer
     return getattr(torch.nn, kind)(**fields, dtype=getattr(torch, spec.dtype))

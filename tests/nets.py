@@ -22,8 +22,9 @@ OPTIONS = ["-O1"]  # of the compiler, for many networks at once
 
 
 def spec(**fields) -> Spec:
-    """A small LSTM unless said otherwise."""
-    return rnngen.load_spec({"name": "net", "cell": "lstm", **SIZES, **fields})
+    """A small LSTM unless said otherwise, for this machine alone, which is quick to compile."""
+    defaults = {"name": "net", "cell": "lstm", "isa": "native"}
+    return rnngen.load_spec({**defaults, **SIZES, **fields})
 
 
 def module(s: Spec, seed: int = 0, scale: float = 1.0) -> torch.nn.RNNBase:
@@ -125,9 +126,9 @@ def possible(row: dict) -> bool:
     return row.get("cell") != "lstm_proj" or row.get("hidden_size", 3) > 1
 
 
-def from_row(name: str, row: dict) -> Spec:
+def from_row(name: str, row: dict, isa: str = "native") -> Spec:
     """The spec of one combination of factors."""
-    fields = {**row, **CELLS[row["cell"]], "name": name}
+    fields = {**row, **CELLS[row["cell"]], "name": name, "isa": isa}
     if "proj_size" in fields:
         fields["proj_size"] = max(1, row["hidden_size"] // 2)
     del fields["lanes"]

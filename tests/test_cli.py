@@ -16,7 +16,7 @@ from nets import spec, weights
 from safetensors.numpy import save_file
 
 import rnngen
-from rnngen import __main__, jobs, package, validate
+from rnngen import __main__, jobs, package, processor, validate
 from rnngen import spec as spec_module
 from rnngen.errors import MissingError
 from rnngen.rules import RULES
@@ -136,7 +136,7 @@ def test_no_spec(cli, command):
 def test_generate(cli):
     code, out, err = cli("generate", "toy.yaml")
     assert (code, err) == (0, "")
-    files = ["manifest.json", "toy.c", "toy.h"]
+    files = ["manifest.json", "toy.c", "toy.h", "toy_avx2.c", "toy_avx512.c"]
     assert out.splitlines() == [f"generated/toy/{name}" for name in files]
     assert Path("generated/toy/toy.c").read_text() == rnngen.generate("toy.yaml")["toy.c"]
     code, out, _ = cli("generate", "toy.yaml", "--out", "there", "--json")
@@ -271,8 +271,8 @@ def test_nothing_of_an_older_write_stays(cli, cc):
     def ours():
         return {re.sub("_toy_.*", "module", name) for name in os.listdir("generated/toy")}
 
-    code = {"toy.c", "toy.h", "manifest.json"}
-    python = {"__init__.py", "setup.py", "pyproject.toml", "module"}
+    code = {"toy.c", "toy.h", "toy_avx2.c", "toy_avx512.c", "manifest.json"}
+    python = {"toy_levels.h", "__init__.py", "setup.py", "pyproject.toml", "module"}
     save_file(weights(spec(cell="gru")), "w.safetensors")
     cli("build", "toy.yaml", "-q", "--weights", "w.safetensors")
     assert ours() == code | python | {"toy.safetensors"}
@@ -285,6 +285,10 @@ def test_nothing_of_an_older_write_stays(cli, cc):
     Path("toy.yaml").write_text(SPEC.replace("5", "6"))
     cli("generate", "toy.yaml", "-q")
     assert ours() == code  # another network
+    cli("build", "toy.yaml", "-q")
+    Path("toy.yaml").write_text(SPEC + "isa: native\n")
+    cli("build", "toy.yaml", "-q")
+    assert ours() == (code | python) - {"toy_avx2.c", "toy_avx512.c", "toy_levels.h"}
 
 
 def test_a_write_that_was_cut_short(cli):
@@ -292,7 +296,8 @@ def test_a_write_that_was_cut_short(cli):
     Path("generated/toy/.rnngen.abc").mkdir(parents=True)
     Path("generated/toy/.rnngen.abc/toy.c").write_text("half")
     assert cli("generate", "toy.yaml")[0] == 0
-    assert sorted(os.listdir("generated/toy")) == ["manifest.json", "toy.c", "toy.h"]
+    files = ["manifest.json", "toy.c", "toy.h", "toy_avx2.c", "toy_avx512.c"]
+    assert sorted(os.listdir("generated/toy")) == files
 
 
 def test_a_folder_with_blanks(cli, cc):
@@ -376,6 +381,7 @@ def test_doctor(cli, cc, monkeypatch):
     assert code == 0
     for name in ("python", "compiler", "Python.h", "vectors", "cache", "torch"):
         assert name in out
+    assert f"isa auto picks {processor.best()}" in out
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "/nonexistent")
     code, out, _ = cli("doctor", "--json")

@@ -19,6 +19,7 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
 ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
     *(
+        "processor",
         "spec",
         "model",
         "kernel",

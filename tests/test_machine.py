@@ -10,7 +10,7 @@ import pytest
 from nets import spec
 from test_c import WARNINGS, run
 
-from rnngen import build, machine, render
+from rnngen import build, machine, processor, render
 from rnngen.dtypes import DTYPES
 from rnngen.errors import BuildError
 from rnngen.machine import SIZES, Machine
@@ -66,7 +66,7 @@ def test_an_interrupted_measurement_leaves_the_old_one(quick, monkeypatch):
 def test_something_else_was_not_measured(quick, monkeypatch, what):
     machine.measure()
     if what == "processor":
-        monkeypatch.setattr(build, "_processor", lambda: "another")
+        monkeypatch.setattr(processor, "identity", lambda: "another")
     elif what == "flags":
         monkeypatch.setenv("CFLAGS", "-O1")
     else:

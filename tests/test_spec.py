@@ -45,6 +45,7 @@ def test_defaults_are_torchs():
         "proj_size": 0,
         "dtype": "float32",
         "target": "c",
+        "isa": "auto",
     }
     assert s.weights is None
 
@@ -111,6 +112,7 @@ MESSAGES = {
     "dtype: float16": "5:8: RNN104 dtype: float32 or float64; got 'float16'",
     "target: cuda": "5:9: RNN109 target: c; 'cuda' is planned and not there yet",
     "target: hip": "5:9: RNN104 target: c; got 'hip'",
+    "isa: sse4": "5:6: RNN104 isa: auto, portable, avx2, avx512 or native; got 'sse4'",
     "weights: /etc/w.safetensors": "5:10: RNN110 weights: a relative path without ..; got "
     "'/etc/w.safetensors'",
     "weights: ../w.safetensors": "5:10: RNN110 weights: a relative path without ..; got "

@@ -13,7 +13,19 @@
  *     bidirectional: false
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
+/* Alone, this file is all there is. With -DKWS_DISPATCH, and kws_avx2.c and kws_avx512.c beside it,
+ * it is what any x86-64 runs, and each call goes to the best of the three that the processor has.
+ * With other compilers or processors it stands alone in any case. */
+#if defined(KWS_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
+#define kws_forward kws_forward_portable
+#define kws_forward_ragged kws_forward_ragged_portable
+#define kws_step kws_step_portable
+#else
+#undef KWS_DISPATCH
+#endif
+
 #include "kws.h"
 
 #include <stdbool.h>
@@ -137,7 +149,8 @@ static inline void put(real *units, int j, int size, vec v)
 #define KWS_STORED (void)0
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#ifdef KWS_REGISTERS /* the file that includes this one knows */
+#elif defined(__AVX512F__) || defined(__aarch64__)
 #define KWS_REGISTERS 32
 #else
 #define KWS_REGISTERS 16
@@ -843,3 +856,59 @@ int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)
     memcpy(s->h[1], y, sizeof s->h[1]);
     return KWS_OK;
 }
+
+#ifdef KWS_DISPATCH
+
+/* Until here the public names were those of the portable level. */
+#undef kws_forward
+#undef kws_forward_ragged
+#undef kws_step
+
+__typeof__(kws_forward_portable) kws_forward, kws_forward_avx512, kws_forward_avx2;
+__typeof__(kws_forward_ragged_portable) kws_forward_ragged, kws_forward_ragged_avx512, kws_forward_ragged_avx2;
+__typeof__(kws_step_portable) kws_step, kws_step_avx512, kws_step_avx2;
+
+static bool kws_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("avx512f")
+        && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512cd")
+        && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl");
+}
+
+static bool kws_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2");
+}
+
+#define KWS_BEST(call) \
+    (kws_has_avx512() ? kws_##call##_avx512 \
+     : kws_has_avx2() ? kws_##call##_avx2 \
+     : kws_##call##_portable)
+
+int kws_forward(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return KWS_BEST(forward)(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
+}
+
+int kws_forward_ragged(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return KWS_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)
+{
+    return KWS_BEST(step)(w, s, x, y);
+}
+
+#endif

@@ -13,6 +13,7 @@
  *     bidirectional: false
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
 #ifndef KWS_H
 #define KWS_H

@@ -17,7 +17,7 @@ int kws_bound_run(const kws_bound *b)
             else
                 memset(b->s[n].h[pass], 0, H);
 
-    const int code = kws_forward(
+    const int code = b->forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
 
     if (code)
@@ -30,10 +30,10 @@ int kws_bound_run(const kws_bound *b)
 
 int kws_bound_step(const kws_bound *b)
 {
-    return kws_step(b->w, b->s, b->x, b->y);
+    return b->step(b->w, b->s, b->x, b->y);
 }
 
 int kws_bound_steps(const kws_bound *b, size_t T)
 {
-    return kws_forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
+    return b->forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
 }

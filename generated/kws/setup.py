@@ -59,8 +59,36 @@ int kws_forward_ragged(
 /* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward.
  * Rows between layers, 256 bytes, lie on the stack. */
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [2][B][64]. */
+
+/* The same calls, one level each. */
+int kws_forward_portable(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_ragged_portable(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_step_portable(const kws_weights *w, kws_state *s, const float *x, float *y);
+int kws_forward_avx2(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_ragged_avx2(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_step_avx2(const kws_weights *w, kws_state *s, const float *x, float *y);
+int kws_forward_avx512(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_ragged_avx512(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_step_avx512(const kws_weights *w, kws_state *s, const float *x, float *y);
+
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][64]. */
 typedef struct {
+    int (*forward)(
+        const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+    int (*step)(const kws_weights *w, kws_state *s, const float *x, float *y);
     const kws_weights *w;
     kws_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */
@@ -82,9 +110,14 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_102c26de659bcabc",
-    '#include "kws_bound.h"',
-    sources=["kws.c", "kws_bound.c"],
+    "kws._kws_030f78e4e119dda7",
+    '#include "kws_bound.h"\n#include "kws_levels.h"',
+    sources=[
+        "kws.c",
+        "kws_avx512.c",
+        "kws_avx2.c",
+        "kws_bound.c",
+    ],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",
@@ -93,6 +126,7 @@ ffibuilder.set_source(
         "-fno-math-errno",
         "-fno-trapping-math",
         "-fvisibility=hidden",
+        "-DKWS_DISPATCH",
     ],
     py_limited_api=True,
 )

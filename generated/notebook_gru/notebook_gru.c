@@ -13,7 +13,18 @@
  *     bidirectional: true
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
+/* Alone, this file is all there is. With -DNOTEBOOK_GRU_DISPATCH, and notebook_gru_avx2.c and notebook_gru_avx512.c beside it,
+ * it is what any x86-64 runs, and each call goes to the best of the three that the processor has.
+ * With other compilers or processors it stands alone in any case. */
+#if defined(NOTEBOOK_GRU_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
+#define notebook_gru_forward notebook_gru_forward_portable
+#define notebook_gru_forward_ragged notebook_gru_forward_ragged_portable
+#else
+#undef NOTEBOOK_GRU_DISPATCH
+#endif
+
 #include "notebook_gru.h"
 
 #include <stdbool.h>
@@ -133,7 +144,8 @@ static inline void put(real *units, int j, int size, vec v)
 #define NOTEBOOK_GRU_STORED (void)0
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#ifdef NOTEBOOK_GRU_REGISTERS /* the file that includes this one knows */
+#elif defined(__AVX512F__) || defined(__aarch64__)
 #define NOTEBOOK_GRU_REGISTERS 32
 #else
 #define NOTEBOOK_GRU_REGISTERS 16
@@ -827,3 +839,52 @@ int notebook_gru_forward_ragged(
     notebook_gru_run(&call, w, x, y);
     return NOTEBOOK_GRU_OK;
 }
+
+#ifdef NOTEBOOK_GRU_DISPATCH
+
+/* Until here the public names were those of the portable level. */
+#undef notebook_gru_forward
+#undef notebook_gru_forward_ragged
+
+__typeof__(notebook_gru_forward_portable) notebook_gru_forward, notebook_gru_forward_avx512, notebook_gru_forward_avx2;
+__typeof__(notebook_gru_forward_ragged_portable) notebook_gru_forward_ragged, notebook_gru_forward_ragged_avx512, notebook_gru_forward_ragged_avx2;
+
+static bool notebook_gru_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("avx512f")
+        && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512cd")
+        && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl");
+}
+
+static bool notebook_gru_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2");
+}
+
+#define NOTEBOOK_GRU_BEST(call) \
+    (notebook_gru_has_avx512() ? notebook_gru_##call##_avx512 \
+     : notebook_gru_has_avx2() ? notebook_gru_##call##_avx2 \
+     : notebook_gru_##call##_portable)
+
+int notebook_gru_forward(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return NOTEBOOK_GRU_BEST(forward)(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
+}
+
+int notebook_gru_forward_ragged(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return NOTEBOOK_GRU_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+#endif

@@ -13,6 +13,7 @@
  *     bidirectional: true
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
 #ifndef NOTEBOOK_GRU_H
 #define NOTEBOOK_GRU_H

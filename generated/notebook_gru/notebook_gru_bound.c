@@ -17,7 +17,7 @@ int notebook_gru_bound_run(const notebook_gru_bound *b)
             else
                 memset(b->s[n].h[pass], 0, H);
 
-    const int code = notebook_gru_forward(
+    const int code = b->forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
 
     if (code)

@@ -4,8 +4,11 @@
 
 #include "notebook_gru.h"
 
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [4][B][2]. */
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
 typedef struct {
+    int (*forward)(
+        const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
     const notebook_gru_weights *w;
     notebook_gru_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */

@@ -57,8 +57,32 @@ int notebook_gru_forward(
 int notebook_gru_forward_ragged(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [4][B][2]. */
+
+/* The same calls, one level each. */
+int notebook_gru_forward_portable(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_ragged_portable(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_avx2(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_ragged_avx2(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_avx512(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_ragged_avx512(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
 typedef struct {
+    int (*forward)(
+        const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
     const notebook_gru_weights *w;
     notebook_gru_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */
@@ -76,9 +100,14 @@ int notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_77b93b847ee7ae75",
-    '#include "notebook_gru_bound.h"',
-    sources=["notebook_gru.c", "notebook_gru_bound.c"],
+    "notebook_gru._notebook_gru_cc85827e075c7349",
+    '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
+    sources=[
+        "notebook_gru.c",
+        "notebook_gru_avx512.c",
+        "notebook_gru_avx2.c",
+        "notebook_gru_bound.c",
+    ],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",
@@ -87,6 +116,7 @@ ffibuilder.set_source(
         "-fno-math-errno",
         "-fno-trapping-math",
         "-fvisibility=hidden",
+        "-DNOTEBOOK_GRU_DISPATCH",
     ],
     py_limited_api=True,
 )

@@ -14,7 +14,18 @@
  *     proj_size: 0
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
+/* Alone, this file is all there is. With -DNOTEBOOK_LSTM_DISPATCH, and notebook_lstm_avx2.c and notebook_lstm_avx512.c beside it,
+ * it is what any x86-64 runs, and each call goes to the best of the three that the processor has.
+ * With other compilers or processors it stands alone in any case. */
+#if defined(NOTEBOOK_LSTM_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
+#define notebook_lstm_forward notebook_lstm_forward_portable
+#define notebook_lstm_forward_ragged notebook_lstm_forward_ragged_portable
+#else
+#undef NOTEBOOK_LSTM_DISPATCH
+#endif
+
 #include "notebook_lstm.h"
 
 #include <stdbool.h>
@@ -134,7 +145,8 @@ static inline void put(real *units, int j, int size, vec v)
 #define NOTEBOOK_LSTM_STORED (void)0
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#ifdef NOTEBOOK_LSTM_REGISTERS /* the file that includes this one knows */
+#elif defined(__AVX512F__) || defined(__aarch64__)
 #define NOTEBOOK_LSTM_REGISTERS 32
 #else
 #define NOTEBOOK_LSTM_REGISTERS 16
@@ -841,3 +853,52 @@ int notebook_lstm_forward_ragged(
     notebook_lstm_run(&call, w, x, y);
     return NOTEBOOK_LSTM_OK;
 }
+
+#ifdef NOTEBOOK_LSTM_DISPATCH
+
+/* Until here the public names were those of the portable level. */
+#undef notebook_lstm_forward
+#undef notebook_lstm_forward_ragged
+
+__typeof__(notebook_lstm_forward_portable) notebook_lstm_forward, notebook_lstm_forward_avx512, notebook_lstm_forward_avx2;
+__typeof__(notebook_lstm_forward_ragged_portable) notebook_lstm_forward_ragged, notebook_lstm_forward_ragged_avx512, notebook_lstm_forward_ragged_avx2;
+
+static bool notebook_lstm_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("avx512f")
+        && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512cd")
+        && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl");
+}
+
+static bool notebook_lstm_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2");
+}
+
+#define NOTEBOOK_LSTM_BEST(call) \
+    (notebook_lstm_has_avx512() ? notebook_lstm_##call##_avx512 \
+     : notebook_lstm_has_avx2() ? notebook_lstm_##call##_avx2 \
+     : notebook_lstm_##call##_portable)
+
+int notebook_lstm_forward(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return NOTEBOOK_LSTM_BEST(forward)(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
+}
+
+int notebook_lstm_forward_ragged(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return NOTEBOOK_LSTM_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+#endif

@@ -14,6 +14,7 @@
  *     proj_size: 0
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
 #ifndef NOTEBOOK_LSTM_H
 #define NOTEBOOK_LSTM_H

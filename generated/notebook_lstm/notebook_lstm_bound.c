@@ -24,7 +24,7 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b)
             else
                 memset(b->s[n].c[pass], 0, C);
 
-    const int code = notebook_lstm_forward(
+    const int code = b->forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
 
     if (code)

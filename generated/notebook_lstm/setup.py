@@ -58,8 +58,32 @@ int notebook_lstm_forward(
 int notebook_lstm_forward_ragged(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [4][B][2], c [4][B][2]. */
+
+/* The same calls, one level each. */
+int notebook_lstm_forward_portable(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_lstm_forward_ragged_portable(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_lstm_forward_avx2(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_lstm_forward_ragged_avx2(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_lstm_forward_avx512(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_lstm_forward_ragged_avx512(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2], c [4][B][2]. */
 typedef struct {
+    int (*forward)(
+        const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
     const notebook_lstm_weights *w;
     notebook_lstm_state *s; /* [B], scratch */
     const float *h_0, *c_0; /* NULL: zero */
@@ -77,9 +101,14 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_3ff4bcfa2c4902c6",
-    '#include "notebook_lstm_bound.h"',
-    sources=["notebook_lstm.c", "notebook_lstm_bound.c"],
+    "notebook_lstm._notebook_lstm_2b6548da5319820e",
+    '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
+    sources=[
+        "notebook_lstm.c",
+        "notebook_lstm_avx512.c",
+        "notebook_lstm_avx2.c",
+        "notebook_lstm_bound.c",
+    ],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",
@@ -88,6 +117,7 @@ ffibuilder.set_source(
         "-fno-math-errno",
         "-fno-trapping-math",
         "-fvisibility=hidden",
+        "-DNOTEBOOK_LSTM_DISPATCH",
     ],
     py_limited_api=True,
 )

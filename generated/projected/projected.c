@@ -14,7 +14,18 @@
  *     proj_size: 5
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
+/* Alone, this file is all there is. With -DPROJECTED_DISPATCH, and projected_avx2.c and projected_avx512.c beside it,
+ * it is what any x86-64 runs, and each call goes to the best of the three that the processor has.
+ * With other compilers or processors it stands alone in any case. */
+#if defined(PROJECTED_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
+#define projected_forward projected_forward_portable
+#define projected_forward_ragged projected_forward_ragged_portable
+#else
+#undef PROJECTED_DISPATCH
+#endif
+
 #include "projected.h"
 
 #include <stdbool.h>
@@ -138,7 +149,8 @@ static inline void put(real *units, int j, int size, vec v)
 #define PROJECTED_STORED (void)0
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#ifdef PROJECTED_REGISTERS /* the file that includes this one knows */
+#elif defined(__AVX512F__) || defined(__aarch64__)
 #define PROJECTED_REGISTERS 32
 #else
 #define PROJECTED_REGISTERS 16
@@ -1009,3 +1021,52 @@ int projected_forward_ragged(
     projected_run(&call, w, x, y);
     return PROJECTED_OK;
 }
+
+#ifdef PROJECTED_DISPATCH
+
+/* Until here the public names were those of the portable level. */
+#undef projected_forward
+#undef projected_forward_ragged
+
+__typeof__(projected_forward_portable) projected_forward, projected_forward_avx512, projected_forward_avx2;
+__typeof__(projected_forward_ragged_portable) projected_forward_ragged, projected_forward_ragged_avx512, projected_forward_ragged_avx2;
+
+static bool projected_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("avx512f")
+        && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512cd")
+        && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl");
+}
+
+static bool projected_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2");
+}
+
+#define PROJECTED_BEST(call) \
+    (projected_has_avx512() ? projected_##call##_avx512 \
+     : projected_has_avx2() ? projected_##call##_avx2 \
+     : projected_##call##_portable)
+
+int projected_forward(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return PROJECTED_BEST(forward)(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
+}
+
+int projected_forward_ragged(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return PROJECTED_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+#endif

@@ -14,6 +14,7 @@
  *     proj_size: 5
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
 #ifndef PROJECTED_H
 #define PROJECTED_H

@@ -24,7 +24,7 @@ int projected_bound_run(const projected_bound *b)
             else
                 memset(b->s[n].c[pass], 0, C);
 
-    const int code = projected_forward(
+    const int code = b->forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
 
     if (code)

@@ -4,8 +4,11 @@
 
 #include "projected.h"
 
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
 typedef struct {
+    int (*forward)(
+        const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
     const projected_weights *w;
     projected_state *s; /* [B], scratch */
     const float *h_0, *c_0; /* NULL: zero */

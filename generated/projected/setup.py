@@ -56,8 +56,32 @@ int projected_forward(
 int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+
+/* The same calls, one level each. */
+int projected_forward_portable(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_ragged_portable(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_avx2(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_ragged_avx2(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_avx512(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_ragged_avx512(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
 typedef struct {
+    int (*forward)(
+        const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
     const projected_weights *w;
     projected_state *s; /* [B], scratch */
     const float *h_0, *c_0; /* NULL: zero */
@@ -75,9 +99,14 @@ int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_7bde8a462eae332f",
-    '#include "projected_bound.h"',
-    sources=["projected.c", "projected_bound.c"],
+    "projected._projected_659191da474b2b32",
+    '#include "projected_bound.h"\n#include "projected_levels.h"',
+    sources=[
+        "projected.c",
+        "projected_avx512.c",
+        "projected_avx2.c",
+        "projected_bound.c",
+    ],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",
@@ -86,6 +115,7 @@ ffibuilder.set_source(
         "-fno-math-errno",
         "-fno-trapping-math",
         "-fvisibility=hidden",
+        "-DPROJECTED_DISPATCH",
     ],
     py_limited_api=True,
 )

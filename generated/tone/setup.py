@@ -57,8 +57,36 @@ int tone_forward_ragged(
 
 /* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [1][B][16]. */
+
+/* The same calls, one level each. */
+int tone_forward_portable(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_ragged_portable(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_step_portable(const tone_weights *w, tone_state *s, const float *x, float *y);
+int tone_forward_avx2(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_ragged_avx2(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_step_avx2(const tone_weights *w, tone_state *s, const float *x, float *y);
+int tone_forward_avx512(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_ragged_avx512(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_step_avx512(const tone_weights *w, tone_state *s, const float *x, float *y);
+
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
 typedef struct {
+    int (*forward)(
+        const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+    int (*step)(const tone_weights *w, tone_state *s, const float *x, float *y);
     const tone_weights *w;
     tone_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */
@@ -80,9 +108,14 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_4133635801df8b9b",
-    '#include "tone_bound.h"',
-    sources=["tone.c", "tone_bound.c"],
+    "tone._tone_dcb7ea5d14906af5",
+    '#include "tone_bound.h"\n#include "tone_levels.h"',
+    sources=[
+        "tone.c",
+        "tone_avx512.c",
+        "tone_avx2.c",
+        "tone_bound.c",
+    ],
     include_dirs=["."],
     extra_compile_args=[
         "-std=c99",
@@ -91,6 +124,7 @@ ffibuilder.set_source(
         "-fno-math-errno",
         "-fno-trapping-math",
         "-fvisibility=hidden",
+        "-DTONE_DISPATCH",
     ],
     py_limited_api=True,
 )

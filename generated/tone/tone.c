@@ -14,7 +14,19 @@
  *     bidirectional: false
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
+/* Alone, this file is all there is. With -DTONE_DISPATCH, and tone_avx2.c and tone_avx512.c beside it,
+ * it is what any x86-64 runs, and each call goes to the best of the three that the processor has.
+ * With other compilers or processors it stands alone in any case. */
+#if defined(TONE_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
+#define tone_forward tone_forward_portable
+#define tone_forward_ragged tone_forward_ragged_portable
+#define tone_step tone_step_portable
+#else
+#undef TONE_DISPATCH
+#endif
+
 #include "tone.h"
 
 #include <stdbool.h>
@@ -127,7 +139,8 @@ static inline void put(real *units, int j, int size, vec v)
 #define TONE_STORED (void)0
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#ifdef TONE_REGISTERS /* the file that includes this one knows */
+#elif defined(__AVX512F__) || defined(__aarch64__)
 #define TONE_REGISTERS 32
 #else
 #define TONE_REGISTERS 16
@@ -692,3 +705,59 @@ int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)
     memcpy(s->h[0], y, sizeof s->h[0]);
     return TONE_OK;
 }
+
+#ifdef TONE_DISPATCH
+
+/* Until here the public names were those of the portable level. */
+#undef tone_forward
+#undef tone_forward_ragged
+#undef tone_step
+
+__typeof__(tone_forward_portable) tone_forward, tone_forward_avx512, tone_forward_avx2;
+__typeof__(tone_forward_ragged_portable) tone_forward_ragged, tone_forward_ragged_avx512, tone_forward_ragged_avx2;
+__typeof__(tone_step_portable) tone_step, tone_step_avx512, tone_step_avx2;
+
+static bool tone_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("avx512f")
+        && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512cd")
+        && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl");
+}
+
+static bool tone_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("bmi2");
+}
+
+#define TONE_BEST(call) \
+    (tone_has_avx512() ? tone_##call##_avx512 \
+     : tone_has_avx2() ? tone_##call##_avx2 \
+     : tone_##call##_portable)
+
+int tone_forward(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return TONE_BEST(forward)(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
+}
+
+int tone_forward_ragged(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return TONE_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)
+{
+    return TONE_BEST(step)(w, s, x, y);
+}
+
+#endif

@@ -14,6 +14,7 @@
  *     bidirectional: false
  *     dtype: float32
  *     target: c
+ *     isa: auto
  */
 #ifndef TONE_H
 #define TONE_H

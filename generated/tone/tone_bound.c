@@ -17,7 +17,7 @@ int tone_bound_run(const tone_bound *b)
             else
                 memset(b->s[n].h[pass], 0, H);
 
-    const int code = tone_forward(
+    const int code = b->forward(
         b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
 
     if (code)
@@ -30,10 +30,10 @@ int tone_bound_run(const tone_bound *b)
 
 int tone_bound_step(const tone_bound *b)
 {
-    return tone_step(b->w, b->s, b->x, b->y);
+    return b->step(b->w, b->s, b->x, b->y);
 }
 
 int tone_bound_steps(const tone_bound *b, size_t T)
 {
-    return tone_forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
+    return b->forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
 }

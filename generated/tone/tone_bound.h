@@ -4,8 +4,12 @@
 
 #include "tone.h"
 
-/* Arguments of a call, fixed beforehand. States in torch's layout: h [1][B][16]. */
+/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
 typedef struct {
+    int (*forward)(
+        const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+    int (*step)(const tone_weights *w, tone_state *s, const float *x, float *y);
     const tone_weights *w;
     tone_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */

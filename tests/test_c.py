@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,19 @@ WARNINGS = [
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"),
     *("-Wstrict-prototypes", "-Wvla", "-Werror"),
 ]
+guest = partial(spec, isa="auto")  # what a guest gets unless he asks for something else
 # One of each cell, sizes with and without rests; together they print every line of the templates.
 CORPUS = [
-    spec(name="c0", num_layers=2, bidirectional=True, input_size=17, hidden_size=33),
-    spec(name="c1", proj_size=2, num_layers=3, batch_first=True),
-    spec(name="c2", cell="gru", input_size=40, hidden_size=64, num_layers=2),
-    spec(name="c3", cell="gru", bias=False, bidirectional=True, dtype="float64"),
-    spec(name="c4", cell="rnn", input_size=1, hidden_size=16),
-    spec(name="c5", cell="rnn", nonlinearity="relu", input_size=20, hidden_size=3, num_layers=2),
-    spec(name="c6", input_size=1, hidden_size=1, dtype="float64", proj_size=0),
-    spec(name="c7", proj_size=20, hidden_size=40, input_size=5, bidirectional=True),
-    spec(name="c8", input_size=150, hidden_size=140, proj_size=137),
-    spec(name="c9", cell="gru", input_size=3, hidden_size=200, num_layers=2, dtype="float64"),
+    guest(name="c0", num_layers=2, bidirectional=True, input_size=17, hidden_size=33),
+    guest(name="c1", proj_size=2, num_layers=3, batch_first=True),
+    guest(name="c2", cell="gru", input_size=40, hidden_size=64, num_layers=2),
+    guest(name="c3", cell="gru", bias=False, bidirectional=True, dtype="float64"),
+    guest(name="c4", cell="rnn", input_size=1, hidden_size=16),
+    guest(name="c5", cell="rnn", nonlinearity="relu", input_size=20, hidden_size=3, num_layers=2),
+    guest(name="c6", input_size=1, hidden_size=1, dtype="float64", proj_size=0),
+    guest(name="c7", proj_size=20, hidden_size=40, input_size=5, bidirectional=True),
+    guest(name="c8", input_size=150, hidden_size=140, proj_size=137),
+    guest(name="c9", cell="gru", input_size=3, hidden_size=200, num_layers=2, dtype="float64"),
 ]
 UNIDIRECTIONAL = [s for s in CORPUS if not s.bidirectional]
 
@@ -48,10 +50,15 @@ def run(*command, folder, **options):
 def sources(tmp_path_factory):
     """A folder with the C of the corpus and of the covering array."""
     folder = tmp_path_factory.mktemp("sources")
-    for s in CORPUS + [from_row(f"r{n}", row) for n, row in enumerate(ROWS)]:
+    for s in CORPUS + [from_row(f"r{n}", row, "auto") for n, row in enumerate(ROWS)]:
         for name, text in rnngen.generate(s).items():
             (folder / name).write_text(text)
     return folder
+
+
+# -DNAME_DISPATCH for all: each network is three objects, else one and two empty ones.
+DISPATCH = [f"-D{name}_DISPATCH" for name in map(str.upper, (s.name for s in CORPUS))]
+DISPATCH += [f"-DR{n}_DISPATCH" for n in range(len(ROWS))]
 
 
 @pytest.mark.parametrize("flags", ["-O0", "-O2", "-O3 -march=native", "-O2 -mavx2 -mfma"])
@@ -60,9 +67,17 @@ def sources(tmp_path_factory):
 def test_no_warnings(tool, sources, tmp_path, compiler, standard, flags):
     """Every warning is an error, over the corpus and the covering array."""
     files = sorted(sources.glob("*.c"))
-    run(
-        tool(compiler), f"-std={standard}", *WARNINGS, *flags.split(), "-c", *files, folder=tmp_path
-    )
+    options = [f"-std={standard}", *WARNINGS, "-Wmissing-prototypes", *flags.split()]
+    run(tool(compiler), *options, "-c", *files, folder=tmp_path)
+
+
+@pytest.mark.parametrize("flags", ["-O0", "-O2 -mavx2 -mfma"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_levels_have_no_warnings(tool, sources, tmp_path, compiler, flags):
+    """Nor have the files for wider vectors, and what chooses among them."""
+    files = sorted(sources.glob("*.c"))
+    options = ["-std=c99", *WARNINGS, "-Wmissing-prototypes", *flags.split(), *DISPATCH]
+    run(tool(compiler), *options, "-c", *files, folder=tmp_path)
 
 
 @pytest.mark.parametrize("compiler", ["tcc", "aarch64-linux-gnu-gcc"])
@@ -70,7 +85,9 @@ def test_other_compilers(tool, sources, tmp_path, compiler):
     """Plain C99 for a small compiler, NEON for another machine."""
     warnings = ["-Wall", "-Werror"] if compiler == "tcc" else WARNINGS
     for file in sorted(sources.glob("c*.c")):
-        run(tool(compiler), "-std=c99", *warnings, "-c", file, "-o", "out.o", folder=tmp_path)
+        for defines in ([], DISPATCH):
+            options = ["-std=c99", *warnings, *defines, "-c", file, "-o", "out.o"]
+            run(tool(compiler), *options, folder=tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 16])
@@ -115,22 +132,48 @@ def test_cpp_reads_the_headers(tool, cc, sources, tmp_path, compiler):
     run(tmp_path / "main", folder=tmp_path)
 
 
+CALLED = {"memcpy", "memset", "memmove"}
+
+
+def symbols(tool, folder) -> list[list[str]]:
+    """Kind and name of each symbol in out.o."""
+    lines = run(tool("nm"), "out.o", folder=folder).decode().splitlines()
+    return [line.split()[-2:] for line in lines]
+
+
 @pytest.mark.parametrize("flags", ["-O0", "-Os", "-O3 -march=native"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_symbols(tool, sources, tmp_path, compiler, flags):
     """Nothing is called but memcpy and its kin, nothing lives outside the caller's memory."""
     for file in sorted(sources.glob("*.c")):
         run(tool(compiler), "-std=c99", *flags.split(), "-c", file, "-o", "out.o", folder=tmp_path)
-        for line in run(tool("nm"), "out.o", folder=tmp_path).decode().splitlines():
-            kind, symbol = line.split()[-2:]
-            assert kind in "UTtrR", line
-            assert kind != "U" or symbol in {"memcpy", "memset", "memmove"}, line
-            assert kind != "T" or symbol.startswith(f"{file.stem}_"), line
+        for kind, symbol in symbols(tool, tmp_path):
+            assert kind in "UTtrR", symbol
+            assert kind != "U" or symbol in CALLED, symbol
+            assert kind != "T" or symbol.startswith(f"{file.stem}_"), symbol
+
+
+@pytest.mark.parametrize("flags", ["-O0", "-O2"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_symbols_of_levels(tool, sources, tmp_path, compiler, flags):
+    """Each level has names of its own; only what chooses among them asks for the processor."""
+    for file in sorted(sources.glob("c*.c")):
+        options = ["-std=c99", *flags.split(), *DISPATCH, "-c", file, "-o", "out.o"]
+        run(tool(compiler), *options, folder=tmp_path)
+        name, _, level = file.stem.partition("_")
+        own = {f"{name}_{call}" for call in ("forward", "forward_ragged", "step", "workspace")}
+        named = {f"{symbol}_{level or 'portable'}" for symbol in own} | (set() if level else own)
+        others = {f"{symbol}_{other}" for symbol in own for other in ("avx2", "avx512")}
+        asked = set() if level else {"__cpu_model", "_GLOBAL_OFFSET_TABLE_", *others}
+        for kind, symbol in symbols(tool, tmp_path):
+            assert kind in "UTtrR", symbol
+            assert kind != "U" or symbol in CALLED | asked, symbol
+            assert kind != "T" or symbol in named, symbol
 
 
 def test_stack_is_bounded(tool, sources, tmp_path):
     """Every function's stack is known when it is compiled."""
-    for file in sorted(sources.glob("c*.c")):
+    for file in sorted(sources.glob("c?.c")):
         run(tool("gcc"), "-O2", "-fstack-usage", "-c", file, "-o", "out.o", folder=tmp_path)
         usage = next(tmp_path.glob("*.su"))
         assert all(line.endswith("static") for line in usage.read_text().splitlines())

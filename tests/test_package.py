@@ -8,6 +8,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from nets import data, net, spec, state, weights
 from safetensors.numpy import save_file
 
 import rnngen
-from rnngen import package
+from rnngen import package, processor
 from rnngen.errors import BuildError
+from rnngen.run import Network
+from rnngen.targets import LEVELS
 
 ROOT = Path(__file__).parents[1]
 ENV = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -99,7 +102,7 @@ def test_it_works_outside_the_checkout(clean, cc, tmp_path):
 
 def built(folder: Path, **fields):
     """A generated package on disk, and its network."""
-    network = net(spec(name="toy", **fields))
+    network = net(spec(name="toy", isa="auto", **fields))
     package.write(folder / "toy", package.texts(network), network)
     return network
 
@@ -118,7 +121,7 @@ def test_the_folder_is_a_package(cc, tmp_path):
 
 
 def test_a_wheel_of_the_package(clean, cc, tmp_path):
-    """pip makes one wheel for all Pythons, which needs no compiler where it is installed."""
+    """One wheel for all Pythons and levels, which needs no compiler where it is installed."""
     network = built(tmp_path, num_layers=2, bidirectional=True)
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps"]
     run(*pip, tmp_path / "toy", "-w", tmp_path, cwd=tmp_path)
@@ -131,14 +134,19 @@ def test_a_wheel_of_the_package(clean, cc, tmp_path):
     install = [clean, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
     run(*install, file, cwd=tmp_path)
     x, _, _ = data(network.spec)
-    np.savez(tmp_path / "x.npz", x=x, y=network(x)[0])
-    code = (
-        "import numpy, toy; f = numpy.load('x.npz');"
-        "print(abs(toy.load()(f['x'])[0] - f['y']).max())"
-    )
-    env = ENV | {"PATH": "/nonexistent"}
-    error = float(run(clean, "-c", code, cwd=tmp_path, env=env))
-    assert error <= 6e-7  # compiled for any machine, so without this one's fused multiply-add
+    np.save(tmp_path / "x.npy", x)
+    code = "import numpy, toy; print(toy.load()(numpy.load('x.npy'))[0].tobytes().hex())"
+    best = [level.name for level in LEVELS if level.name == processor.best()]
+    said = []
+    for level in ("", *best, "portable"):
+        env = ENV | {"PATH": "/nonexistent", "RNNGEN_ISA": level}
+        said.append(run(clean, "-c", code, cwd=tmp_path, env=env).strip())
+        suffix = f"_{level}" if level else ""
+        same = Network(network.plan, replace(network.library, level=suffix))
+        same.load_state_dict(network.arrays())
+        assert said[-1] == same(x)[0].tobytes().hex()
+    assert said[0] == said[len(best)]
+    assert len(set(said)) == 1 + len(best)  # portable does not fuse
 
 
 def test_a_package_that_was_not_compiled(tmp_path):

@@ -39,13 +39,13 @@ def generate(
     With `weights`, a file or state_dict, two more files hold them as a constant.
     Raises SpecError, WeightsError.
     """
-    from rnngen import model, plan, render
+    from rnngen import model, pack, plan, render
     from rnngen import weights as weights_
 
     decided = plan.decide(model.resolve(load_spec(spec)))
     files = render.files(decided)
     if weights is not None:
-        packed = plan.pack(decided, weights_.load(weights, decided.model))
+        packed = pack.pack(decided, weights_.load(weights, decided.model))
         files |= render.baked(decided, packed)
     return files
 

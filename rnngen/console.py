@@ -24,7 +24,8 @@ from rnngen.validate import Line, Report
 LABELS = {
     "code_bytes": "machine code",
     "weight_bytes": "packed weights",
-    "workspace_bytes_per_step": "workspace per step",
+    "workspace_bytes": "workspace",
+    "workspace_bytes_per_step": "more per step",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnngen import conflicts, package, plan, render, run, spec, tensors, validate, weights
+from rnngen import conflicts, pack, package, render, run, spec, tensors, validate, weights
 from rnngen.errors import MissingError, OutputError, WeightsError
 from rnngen.model import resolve
 from rnngen.plan import Plan, decide
@@ -48,12 +48,13 @@ class Built:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes: machine code, packed weights, scratch for one step of one sequence."""
+        """Bytes: machine code, packed weights, scratch of any call and of each step beside."""
         p = self.net.plan
         return {
             "code_bytes": self.net.library.code_bytes,
             "weight_bytes": p.weights_size * p.dtype.bytes,
-            "workspace_bytes_per_step": self.net.workspace(2, 1) - self.net.workspace(1, 1),
+            "workspace_bytes": p.scratch * p.dtype.bytes,
+            "workspace_bytes_per_step": p.buffer_row * p.dtype.bytes,
         }
 
 
@@ -115,7 +116,7 @@ def _packed(decided: Plan, state: Path | None) -> weights.Array:
     path = state or decided.model.spec.weights_path
     if path is None:
         raise WeightsError("bake: weights in the spec or with --weights; got none")
-    return plan.pack(decided, weights.load(path, decided.model))
+    return pack.pack(decided, weights.load(path, decided.model))
 
 
 def _folder(s: Spec, out: Path | None) -> Path:

@@ -88,7 +88,7 @@ def _stale(folder: Path, files: Mapping[str, str], net: Network | None) -> set[s
     before = folder / MANIFEST
     if not before.exists() or before.read_text() != files[MANIFEST]:
         ours = (*files, "__init__.py", "setup.py", "pyproject.toml", f"{name}_levels.h")
-        patterns += [f"{name}_{level.name}.c" for level in LEVELS]
+        patterns += [f"{name}_bound.[ch]", *(f"{name}_{level.name}.c" for level in LEVELS)]
         patterns += [*ours, f"{name}.safetensors", f"_{name}_*.so"]
     return {path.name for pattern in patterns for path in folder.glob(pattern)}
 

@@ -14,7 +14,8 @@ from rnngen.bind import Call, Stream
 from rnngen.build import Library
 from rnngen.calls import Input
 from rnngen.model import Model, resolve
-from rnngen.plan import Plan, decide, pack
+from rnngen.pack import pack
+from rnngen.plan import Plan, decide
 from rnngen.spec import Spec
 
 Array = npt.NDArray[Any]

@@ -13,7 +13,7 @@ from nets import CELLS, ROWS, data, flat, from_row, net, spec, state
 import rnngen
 from rnngen.calls import state as c_state
 from rnngen.calls import state_views
-from rnngen.plan import pack
+from rnngen.pack import pack
 
 HARNESS = Path(__file__).parent / "c" / "harness.c"
 WARNINGS = [

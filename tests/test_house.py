@@ -24,6 +24,7 @@ ORDER = [
         "model",
         "kernel",
         "plan",
+        "pack",
         "render",
         "compiler",
         "cache",

@@ -8,7 +8,8 @@ from nets import CELLS, spec, weights
 
 from rnngen.kernel import CHAIN, L1, Tile
 from rnngen.model import resolve
-from rnngen.plan import decide, pack
+from rnngen.pack import pack
+from rnngen.plan import decide
 
 
 def plan(**fields):

@@ -92,8 +92,8 @@ def test_the_sample_output_is_today_s(tmp_path):
     def hide(text):
         return re.sub(r"_kws_\w+|_kws_…|[\d.]+e-\d\d|code +[\d,]+ bytes", "…", text)
 
-    assert hide(shown).splitlines()[:11] == hide(out).splitlines()[:11]
-    assert hide(shown).splitlines()[-1] == hide(out).splitlines()[14]
+    lines = shown.count("\n")
+    assert hide(shown).splitlines() == hide(out).splitlines()[:lines]
 
 
 def test_links_lead_somewhere():

@@ -19,7 +19,8 @@ import rnngen
 from rnngen import render
 from rnngen.errors import WeightsError
 from rnngen.model import resolve
-from rnngen.plan import decide, pack
+from rnngen.pack import pack
+from rnngen.plan import decide
 
 PRINT = """
 import hashlib, json, sys

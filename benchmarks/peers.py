@@ -9,6 +9,7 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class UnsupportedError(Exception):
     """This implementation does not do this case; the message says why."""
 
 
-class Peer:
+class Peer(ABC):
     """One implementation of one case: made and bound outside the clock, run inside it."""
 
     needs: tuple[str, ...] = ()  # modules that have to be there
@@ -39,13 +40,13 @@ class Peer:
         return nullcontext()
 
     @property
+    @abstractmethod
     def run(self) -> Callable[[], Any]:
         """One call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self) -> list[Array]:
         """What the last run left: y [T, B, D*H], zero beyond a sequence's end; h_n; c_n."""
-        raise NotImplementedError
 
 
 @dataclass

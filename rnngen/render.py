@@ -121,7 +121,7 @@ def manifest(plan: Plan) -> dict[str, str]:
             "packed_weights_bytes": plan.weights_size * itemsize,
             "state_bytes": state * itemsize,
             "workspace_bytes": plan.scratch * itemsize,
-            "workspace_bytes_per_step": len(plan.buffers) * plan.output * itemsize,
+            "workspace_bytes_per_step": plan.buffer_row * itemsize,
         },
     }
     return {"manifest.json": json.dumps(facts, indent=2) + "\n"}

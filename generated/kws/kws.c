@@ -490,18 +490,13 @@ static void kws_product_3(
     }
 }
 
-/* GRU 40 -> 64: x [40], h [64] -> y [64].
+/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
- *
- * w [4 blocks of 16 units][316 rows][16]; rows: 4 of biases, 40 x 3 of W_ih, 64 x 3 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static KWS_NOINLINE void kws_gru_40_cells(
+static KWS_NOINLINE void kws_cells(
     const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
     for (; count; count--, sums += next, h++, y++) {
@@ -515,6 +510,12 @@ static KWS_NOINLINE void kws_gru_40_cells(
     }
 }
 
+/* GRU 40 -> 64: x [40], h [64] -> y [64].
+ *
+ * w [4 blocks of 16 units][316 rows][16]; rows: 4 of biases, 40 x 3 of W_ih, 64 x 3 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
+ */
+
 /* One step of one sequence. */
 static KWS_NOINLINE void kws_gru_40_tile(
     const real *w, const real *x, const real *h, real *y, int j)
@@ -524,7 +525,7 @@ static KWS_NOINLINE void kws_gru_40_tile(
 
     kws_product_3x1(p + 4, x, 40, sums);
     kws_product_3x1(p + 124, h, 64, sums + 1);
-    kws_gru_40_cells(sums, 0, 1, &h, &y, j);
+    kws_cells(sums, 0, 1, &h, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -536,7 +537,7 @@ static KWS_NOINLINE void kws_gru_40_rest(
 
     memcpy(sums, ahead, sizeof sums);
     kws_product_3x1(p + 124, h, 64, sums + 1);
-    kws_gru_40_cells(sums, 0, 1, &h, &y, j);
+    kws_cells(sums, 0, 1, &h, &y, j);
 }
 
 static void kws_gru_40_step(
@@ -579,34 +580,15 @@ static void kws_gru_40_advance(
             continue;
         }
         kws_product_3(p + 124, h, n, 64, s + 1, 4);
-        kws_gru_40_cells(s, 4, n, h, y, j);
+        kws_cells(s, 4, n, h, y, j);
     }
 }
 
 /* GRU 64 -> 64: x [64], h [64] -> y [64].
  *
- *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
- *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
- *     h' = (1 - z) * n + z * h
- *
  * w [4 blocks of 16 units][388 rows][16]; rows: 4 of biases, 64 x 3 of W_ih, 64 x 3 of W_hh
  * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static KWS_NOINLINE void kws_gru_64_cells(
-    const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
-{
-    for (; count; count--, sums += next, h++, y++) {
-        vec n = sums[0], r = sums[1], z = sums[2], n_h = sums[3];
-        vec h_j = get(*h, j, 64);
-
-        n = vtanh(n + vsigmoid(r) * n_h);
-        z = vsigmoid(z);
-        h_j = (1 - z) * n + z * h_j;
-        put(*y, j, 64, h_j);
-    }
-}
 
 /* One step of one sequence. */
 static KWS_NOINLINE void kws_gru_64_tile(
@@ -617,7 +599,7 @@ static KWS_NOINLINE void kws_gru_64_tile(
 
     kws_product_3x1(p + 4, x, 64, sums);
     kws_product_3x1(p + 196, h, 64, sums + 1);
-    kws_gru_64_cells(sums, 0, 1, &h, &y, j);
+    kws_cells(sums, 0, 1, &h, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -629,7 +611,7 @@ static KWS_NOINLINE void kws_gru_64_rest(
 
     memcpy(sums, ahead, sizeof sums);
     kws_product_3x1(p + 196, h, 64, sums + 1);
-    kws_gru_64_cells(sums, 0, 1, &h, &y, j);
+    kws_cells(sums, 0, 1, &h, &y, j);
 }
 
 static void kws_gru_64_step(
@@ -672,7 +654,7 @@ static void kws_gru_64_advance(
             continue;
         }
         kws_product_3(p + 196, h, n, 64, s + 1, 4);
-        kws_gru_64_cells(s, 4, n, h, y, j);
+        kws_cells(s, 4, n, h, y, j);
     }
 }
 

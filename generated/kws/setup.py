@@ -110,7 +110,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_030f78e4e119dda7",
+    "kws._kws_263755219407631a",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -485,18 +485,13 @@ static void notebook_gru_product_3(
     }
 }
 
-/* GRU 1 -> 2: x [1], h [2] -> y [2].
+/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
- *
- * w [1 block of 4 units][13 rows][4]; rows: 4 of biases, 1 x 3 of W_ih, 2 x 3 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_cells(
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
     const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
     for (; count; count--, sums += next, h++, y++) {
@@ -510,6 +505,12 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_cells(
     }
 }
 
+/* GRU 1 -> 2: x [1], h [2] -> y [2].
+ *
+ * w [1 block of 4 units][13 rows][4]; rows: 4 of biases, 1 x 3 of W_ih, 2 x 3 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
+ */
+
 /* One step of one sequence. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
     const real *w, const real *x, const real *h, real *y, int j)
@@ -519,7 +520,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
 
     notebook_gru_product_3x1(p + 4, x, 1, sums);
     notebook_gru_product_3x1(p + 7, h, 2, sums + 1);
-    notebook_gru_gru_1_cells(sums, 0, 1, &h, &y, j);
+    notebook_gru_cells(sums, 0, 1, &h, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -531,7 +532,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_rest(
 
     memcpy(sums, ahead, sizeof sums);
     notebook_gru_product_3x1(p + 7, h, 2, sums + 1);
-    notebook_gru_gru_1_cells(sums, 0, 1, &h, &y, j);
+    notebook_gru_cells(sums, 0, 1, &h, &y, j);
 }
 
 static void notebook_gru_gru_1_step(
@@ -574,34 +575,15 @@ static void notebook_gru_gru_1_advance(
             continue;
         }
         notebook_gru_product_3(p + 7, h, n, 2, s + 1, 4);
-        notebook_gru_gru_1_cells(s, 4, n, h, y, j);
+        notebook_gru_cells(s, 4, n, h, y, j);
     }
 }
 
 /* GRU 4 -> 2: x [4], h [2] -> y [2].
  *
- *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
- *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
- *     h' = (1 - z) * n + z * h
- *
  * w [1 block of 4 units][22 rows][4]; rows: 4 of biases, 4 x 3 of W_ih, 2 x 3 of W_hh
  * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_cells(
-    const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
-{
-    for (; count; count--, sums += next, h++, y++) {
-        vec n = sums[0], r = sums[1], z = sums[2], n_h = sums[3];
-        vec h_j = get(*h, j, 2);
-
-        n = vtanh(n + vsigmoid(r) * n_h);
-        z = vsigmoid(z);
-        h_j = (1 - z) * n + z * h_j;
-        put(*y, j, 2, h_j);
-    }
-}
 
 /* One step of one sequence. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
@@ -612,7 +594,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
 
     notebook_gru_product_3x1(p + 4, x, 4, sums);
     notebook_gru_product_3x1(p + 16, h, 2, sums + 1);
-    notebook_gru_gru_4_cells(sums, 0, 1, &h, &y, j);
+    notebook_gru_cells(sums, 0, 1, &h, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -624,7 +606,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_rest(
 
     memcpy(sums, ahead, sizeof sums);
     notebook_gru_product_3x1(p + 16, h, 2, sums + 1);
-    notebook_gru_gru_4_cells(sums, 0, 1, &h, &y, j);
+    notebook_gru_cells(sums, 0, 1, &h, &y, j);
 }
 
 static void notebook_gru_gru_4_step(
@@ -667,7 +649,7 @@ static void notebook_gru_gru_4_advance(
             continue;
         }
         notebook_gru_product_3(p + 16, h, n, 2, s + 1, 4);
-        notebook_gru_gru_4_cells(s, 4, n, h, y, j);
+        notebook_gru_cells(s, 4, n, h, y, j);
     }
 }
 

@@ -496,18 +496,13 @@ static void notebook_lstm_product_4(
     }
 }
 
-/* LSTM 1 -> 2: x [1], h [2], c [2] -> c, y [2].
+/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            h' = o * tanh(c')
- *
- * w [1 block of 4 units][16 rows][4]; rows: 4 of biases, 1 x 4 of W_ih, 2 x 4 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_cells(
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells(
     const vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
 {
     for (; count; count--, sums += next, c++, y++) {
@@ -521,6 +516,12 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_cells(
     }
 }
 
+/* LSTM 1 -> 2: x [1], h [2], c [2] -> c, y [2].
+ *
+ * w [1 block of 4 units][16 rows][4]; rows: 4 of biases, 1 x 4 of W_ih, 2 x 4 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
+ */
+
 /* One step of one sequence. */
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
     const real *w, const real *x, const real *h, real *c, real *y, int j)
@@ -530,7 +531,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
 
     notebook_lstm_product_4x1(p + 4, x, 1, sums);
     notebook_lstm_product_4x1(p + 8, h, 2, sums);
-    notebook_lstm_lstm_1_cells(sums, 0, 1, &c, &y, j);
+    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -542,7 +543,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_rest(
 
     memcpy(sums, ahead, sizeof sums);
     notebook_lstm_product_4x1(p + 8, h, 2, sums);
-    notebook_lstm_lstm_1_cells(sums, 0, 1, &c, &y, j);
+    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
 static void notebook_lstm_lstm_1_step(
@@ -586,34 +587,15 @@ static void notebook_lstm_lstm_1_advance(
             continue;
         }
         notebook_lstm_product_4(p + 8, h, n, 2, s, 4);
-        notebook_lstm_lstm_1_cells(s, 4, n, c, y, j);
+        notebook_lstm_cells(s, 4, n, c, y, j);
     }
 }
 
 /* LSTM 4 -> 2: x [4], h [2], c [2] -> c, y [2].
  *
- *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
- *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
- *     c' = f * c + i * g                            h' = o * tanh(c')
- *
  * w [1 block of 4 units][28 rows][4]; rows: 4 of biases, 4 x 4 of W_ih, 2 x 4 of W_hh
  * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_cells(
-    const vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
-{
-    for (; count; count--, sums += next, c++, y++) {
-        const vec i = sums[0], f = sums[1], g = sums[2], o = sums[3];
-        vec c_j = get(*c, j, 2);
-
-        c_j = vsigmoid(f) * c_j + vsigmoid(i) * vtanh(g);
-        const vec h_j = vsigmoid(o) * vtanh(c_j);
-        put(*c, j, 2, c_j);
-        put(*y, j, 2, h_j);
-    }
-}
 
 /* One step of one sequence. */
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
@@ -624,7 +606,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
 
     notebook_lstm_product_4x1(p + 4, x, 4, sums);
     notebook_lstm_product_4x1(p + 20, h, 2, sums);
-    notebook_lstm_lstm_4_cells(sums, 0, 1, &c, &y, j);
+    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -636,7 +618,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_rest(
 
     memcpy(sums, ahead, sizeof sums);
     notebook_lstm_product_4x1(p + 20, h, 2, sums);
-    notebook_lstm_lstm_4_cells(sums, 0, 1, &c, &y, j);
+    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
 static void notebook_lstm_lstm_4_step(
@@ -680,7 +662,7 @@ static void notebook_lstm_lstm_4_advance(
             continue;
         }
         notebook_lstm_product_4(p + 20, h, n, 2, s, 4);
-        notebook_lstm_lstm_4_cells(s, 4, n, c, y, j);
+        notebook_lstm_cells(s, 4, n, c, y, j);
     }
 }
 

@@ -733,18 +733,13 @@ static void projected_product_4(
     }
 }
 
-/* LSTM 6 -> 12: x [6], h [5], c [12] -> c, y [12].
+/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            m = o * tanh(c'), later h' = W_hr m
- *
- * w [1 block of 16 units][48 rows][16]; rows: 4 of biases, 6 x 4 of W_ih, 5 x 4 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static PROJECTED_NOINLINE void projected_lstm_6_cells(
+static PROJECTED_NOINLINE void projected_cells(
     const vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
 {
     for (; count; count--, sums += next, c++, y++) {
@@ -758,6 +753,12 @@ static PROJECTED_NOINLINE void projected_lstm_6_cells(
     }
 }
 
+/* LSTM 6 -> 12: x [6], h [5], c [12] -> c, y [12].
+ *
+ * w [1 block of 16 units][48 rows][16]; rows: 4 of biases, 6 x 4 of W_ih, 5 x 4 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
+ */
+
 /* One step of one sequence. */
 static PROJECTED_NOINLINE void projected_lstm_6_tile(
     const real *w, const real *x, const real *h, real *c, real *y, int j)
@@ -767,7 +768,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_tile(
 
     projected_product_4x1(p + 4, x, 6, sums);
     projected_product_4x1(p + 28, h, 5, sums);
-    projected_lstm_6_cells(sums, 0, 1, &c, &y, j);
+    projected_cells(sums, 0, 1, &c, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -779,7 +780,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_rest(
 
     memcpy(sums, ahead, sizeof sums);
     projected_product_4x1(p + 28, h, 5, sums);
-    projected_lstm_6_cells(sums, 0, 1, &c, &y, j);
+    projected_cells(sums, 0, 1, &c, &y, j);
 }
 
 /* h' = W_hr m: m [12] -> y [5]. */
@@ -849,7 +850,7 @@ static void projected_lstm_6_advance(
             continue;
         }
         projected_product_4(p + 28, h, n, 5, s, 4);
-        projected_lstm_6_cells(s, 4, n, c, y, j);
+        projected_cells(s, 4, n, c, y, j);
     }
     projected_lstm_6_project_rows(w + 768, (const real *const *)y, n, rows->y + from);
 }

@@ -447,16 +447,11 @@ static void tone_product_1(
     }
 }
 
-/* RNN 1 -> 16: x [1], h [16] -> y [16].
+/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
  *
  *     h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
- *
- * w [1 block of 16 units][18 rows][16]; rows: 1 of biases, 1 x 1 of W_ih, 16 x 1 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
-
-/* From sums to the new state, of sequences whose sums are `next` apart. */
-static TONE_NOINLINE void tone_rnn_1_cells(
+static TONE_NOINLINE void tone_cells(
     const vec *sums, size_t next, size_t count, real *const *y, int j)
 {
     for (; count; count--, sums += next, y++) {
@@ -467,6 +462,12 @@ static TONE_NOINLINE void tone_rnn_1_cells(
     }
 }
 
+/* RNN 1 -> 16: x [1], h [16] -> y [16].
+ *
+ * w [1 block of 16 units][18 rows][16]; rows: 1 of biases, 1 x 1 of W_ih, 16 x 1 of W_hh
+ * Each function does LANES units, from unit j on, or all of them.
+ */
+
 /* One step of one sequence. */
 static TONE_NOINLINE void tone_rnn_1_tile(
     const real *w, const real *x, const real *h, real *y, int j)
@@ -476,7 +477,7 @@ static TONE_NOINLINE void tone_rnn_1_tile(
 
     tone_product_1x1(p + 1, x, 1, sums);
     tone_product_1x1(p + 2, h, 16, sums);
-    tone_rnn_1_cells(sums, 0, 1, &y, j);
+    tone_cells(sums, 0, 1, &y, j);
 }
 
 /* The same where x has been summed before. */
@@ -488,7 +489,7 @@ static TONE_NOINLINE void tone_rnn_1_rest(
 
     memcpy(sums, ahead, sizeof sums);
     tone_product_1x1(p + 2, h, 16, sums);
-    tone_rnn_1_cells(sums, 0, 1, &y, j);
+    tone_cells(sums, 0, 1, &y, j);
 }
 
 static void tone_rnn_1_step(
@@ -528,7 +529,7 @@ static void tone_rnn_1_advance(
             continue;
         }
         tone_product_1(p + 2, h, n, 16, s, 1);
-        tone_rnn_1_cells(s, 1, n, y, j);
+        tone_cells(s, 1, n, y, j);
     }
 }
 

@@ -6,23 +6,23 @@ from math import isfinite
 
 @dataclass(frozen=True)
 class Exp:
-    """Constants of e^a = 2^n e^r, n whole and |r| <= ln 2 / 2, e^r = 1 + r + r^2 q(r).
+    """Constants of e^-x = 2^n e^r, n whole and |r| <= ln 2 / 2, e^r = 1 + r + r^2 q(r).
 
     ln 2 comes in two parts; `ln2_hi` has so few bits that n * ln2_hi is exact without FMA.
     """
 
     log2_e: float
-    round: float  # 1.5 * 2^(mantissa bits): adding it leaves n in the lowest bits
+    round: float  # 1.5 * 2^(mantissa bits) + bias: adding it leaves n + bias in the lowest bits
     ln2_hi: float
     ln2_lo: float
     q: tuple[float, ...]  # minimax polynomial, constant first
     q_error: str  # relative error of e^r that q leaves
     bits: str  # unsigned C type as wide as the number
     mantissa: int
-    one: str  # bits of 1.0
-    sign: str  # the sign's bit
-    zero: float  # from here down the bits of 2^n are zero, so that e^a is exactly 0
-    small: float  # from here down 1 + e^a rounds to 1
+    low: float  # from here down e^-x is infinite
+    high: float  # from here up the bits of 2^n are zero
+    small: float  # from here up 1 + e^-x rounds to 1
+    packed: str  # how x86 names instructions on vectors of them
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ DTYPES = {
             tol=6e-7,
             exp=Exp(
                 log2_e=1.4426950408889634,
-                round=1.5 * 2**23,
+                round=1.5 * 2**23 + 127,
                 ln2_hi=0.693145751953125,
                 ln2_lo=1.428606765330187e-06,
                 q=(
@@ -77,10 +77,10 @@ DTYPES = {
                 q_error="3e-9",
                 bits="uint32_t",
                 mantissa=23,
-                one="0x3f800000u",
-                sign="0x80000000u",
-                zero=-88.0,
-                small=-18.2,
+                low=-89.0,
+                high=88.0,
+                small=18.2,
+                packed="ps",
             ),
         ),
         DType(
@@ -92,7 +92,7 @@ DTYPES = {
             tol=1e-12,
             exp=Exp(
                 log2_e=1.4426950408889634,
-                round=1.5 * 2**52,
+                round=1.5 * 2**52 + 1023,
                 ln2_hi=6.93147180369123816490e-01,
                 ln2_lo=1.90821492927058770002e-10,
                 q=(
@@ -110,10 +110,10 @@ DTYPES = {
                 q_error="4e-18",
                 bits="uint64_t",
                 mantissa=52,
-                one="0x3ff0000000000000u",
-                sign="0x8000000000000000u",
-                zero=-709.0,
-                small=-40.0,
+                low=-710.0,
+                high=709.0,
+                small=40.0,
+                packed="pd",
             ),
         ),
     )

@@ -54,9 +54,9 @@ def check_float32(errors, leaks, special):
     """What the README says of float32, and what NaN and infinity give."""
     tanh, sigmoid, tanh_relative, sigmoid_relative = errors
     assert tanh <= 1.5e-7
-    assert sigmoid <= 7.1e-8
-    assert tanh_relative <= 1e-6  # small numbers keep their digits
-    assert sigmoid_relative <= 1e-6
+    assert sigmoid <= 9e-8  # torch.sigmoid's own
+    assert tanh_relative <= 2.5e-7  # small numbers keep their digits
+    assert sigmoid_relative <= 2e-7
     assert leaks == 0
     check_special(special)
 
@@ -84,7 +84,7 @@ def test_float32_tail(cc, tmp_path, lanes):
     """A gate nearly shut keeps its relative error down to -80, and never leaves [0, 1]."""
     args = (0xC1A00000, 0xC2B40000, 101)
     errors, leaks, _ = sweep(cc, tmp_path, "float32", lanes, FUSED, *args)
-    assert errors[3] <= 1e-6
+    assert errors[3] <= 2e-7
     assert leaks == 0
 
 

@@ -110,7 +110,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_263755219407631a",
+    "kws._kws_48858a57e2827a16",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -100,7 +100,7 @@ int notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_3fffed7c811f25b8",
+    "notebook_gru._notebook_gru_c138899d77201e57",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

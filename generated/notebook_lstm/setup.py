@@ -101,7 +101,7 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_2a55d5604a7b55e8",
+    "notebook_lstm._notebook_lstm_2a929735f98ba533",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

@@ -99,7 +99,7 @@ int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_e9fde3e53733a298",
+    "projected._projected_a8563f14adf73fd7",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -108,7 +108,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_6ac17f10f70509fa",
+    "tone._tone_1905e791578eb384",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

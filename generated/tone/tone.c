@@ -128,10 +128,14 @@ static inline void put(real *units, int j, int size, vec v)
 #define TONE_NOINLINE
 #endif
 
-/* gcc would rather read a vector once for each use than keep it, and rather keep sums that it has
- * no registers for than leave them where they are. */
+/* What gcc has to be told in the words of the machine, if it has vectors as wide as these. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
     && (TONE_LANES <= 4 || defined(__AVX__)) && (TONE_LANES <= 8 || defined(__AVX512F__))
+#ifdef __AVX__
+#define TONE_ASM
+#endif
+/* It would rather read a vector once for each use than keep it, and rather keep sums that it has no
+ * registers for than leave them where they are. */
 #define TONE_KEEP(v) __asm__("" : "+v"(v))
 #define TONE_STORED __asm__ volatile("" ::: "memory")
 #else
@@ -146,34 +150,47 @@ static inline void put(real *units, int j, int size, vec v)
 #define TONE_REGISTERS 16
 #endif
 
-static inline vec vabs(vec x) { return from_bits(to_bits(x) & ~0x80000000u); }
-
-/* e^a = 2^n (1 + p) for a <= 0, n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to
- * 2^n. Adding 1.5 * 2^23 rounds to a whole number and leaves it in the lowest bits; ln 2 comes in
- * two parts. p is a minimax polynomial, good to 3e-9 of e^r. */
-static inline vec expm1_part(vec a, vec *scale)
+/* x, or the bound that it is beyond; NaN stays. */
+static inline vec clamp(vec x, real low, real high)
 {
-    const vec shifted = a * 1.44269504f + 12582912.0f;
-    const vec n = shifted - 12582912.0f;
-    const vec r = (a - n * 0.693145752f) - n * 1.42860677e-06f;
-    vec q = splat(0.00138145511f);
+#ifdef TONE_ASM /* gcc would compare and select */
+    __asm__("vmaxps{ %0, %1, %0| %0, %1, %0}\n\tvminps{ %0, %2, %0| %0, %2, %0}"
+            : "+v"(x) : "v"(splat(low)), "v"(splat(high)));
+    return x;
+#else
+    const vec x_low = less(x, splat(low), splat(low), x);
 
-    q = q * r + 0.00836874517f;
-    q = q * r + 0.0416683906f;
-    q = q * r + 0.166665204f;
-    q = q * r + 0.499999934f;
-    *scale = from_bits((to_bits(shifted) << 23) + 0x3f800000u);
-    return q * (r * r) + r;
+    return less(splat(high), x_low, splat(high), x_low);
+#endif
 }
 
-/* The sign of x times (1 - e) / (1 + e), e = e^-2|x|. NaN stays; exactly -1 and 1 for large |x|. */
+/* e^-x = 2^n (1 + p), n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
+ * Adding a large number rounds to a whole one and leaves n and the bias of exponents in the lowest
+ * bits; ln 2 comes in two parts. s is a minimax polynomial of p / r, good to 3e-9 of e^r. */
+static inline vec expm1_part(vec x, vec *scale)
+{
+    const vec shifted = 12583039.0f - x * 1.44269504f;
+    const vec n = shifted - 12583039.0f;
+    const vec r = (-x - n * 0.693145752f) - n * 1.42860677e-06f;
+    vec s = splat(0.00138145511f);
+
+    s = s * r + 0.00836874517f;
+    s = s * r + 0.0416683906f;
+    s = s * r + 0.166665204f;
+    s = s * r + 0.499999934f;
+    s = s * r + 1;
+    *scale = from_bits(to_bits(shifted) << 23);
+    return s * r;
+}
+
+/* (1 - e) / (1 + e), e = e^-2x. NaN stays; exactly -1 and 1 for large |x|. */
 static inline vec vtanh(vec x)
 {
-    const vec low = splat(-18.2f), a = -2 * vabs(x);
     vec scale;
-    const vec p = expm1_part(less(a, low, low, a), &scale), m = (1 - scale) - scale * p;
+    const vec p = expm1_part(clamp(x + x, -18.2f, 18.2f), &scale);
+    const vec m = (1 - scale) - scale * p;
 
-    return from_bits(to_bits(m / (2 - m)) | (to_bits(x) & 0x80000000u));
+    return m / (2 - m);
 }
 
 /* What all passes of one call share: sequences, and where their rows lie. */

@@ -53,12 +53,15 @@ def generate(
 def compile(
     spec: Spec | str | Path | Mapping[str, Any] | Any,
     weights: str | Path | Mapping[str, Any] | None = None,
+    threads: int = 1,
 ) -> Network:
     """A network for this machine, ready to be called as torch.nn's are.
 
     `spec` is anything that `load_spec` takes, or a torch.nn.LSTM, GRU or RNN, which brings its
     weights along. `weights` is a .safetensors or .pt file or a state_dict; without, those that the
-    spec names. Raises SpecError, WeightsError, BuildError.
+    spec names. `threads` may share a call, if it does not say otherwise: sequences of a batch, and
+    the directions of a layer, run side by side. Raises SpecError, WeightsError, BuildError, and
+    ValueError for threads.
     """
     from rnngen import run, tensors
 
@@ -66,5 +69,5 @@ def compile(
         from rnngen.importers import torch
 
         fields, state = torch.read(spec)
-        return run.network(load_spec(fields), state if weights is None else weights)
-    return run.network(load_spec(spec), weights)
+        return run.network(load_spec(fields), state if weights is None else weights, threads)
+    return run.network(load_spec(spec), weights, threads)

@@ -55,7 +55,7 @@ class _Bench:
         calls: dict[str, Call] = {"own": _bound(self.net, x, hx), "torch": lambda: self.own(x, hx)}
         found = {name: self._peer(name, case, limit) for name in peers.installed()}
         ready = {n: p.bind(x, hx) for n, p in found.items() if isinstance(p, peers.Peer)}
-        times = _medians(calls | ready)
+        times = medians(calls | ready)
         others = {n: times[n] if n in ready else str(found[n]) for n in found}
         floor = self.core.floor(plan, steps, batch) if self.core else None
         return Row(steps, batch, times["own"], times["torch"], others, floor)
@@ -101,7 +101,7 @@ def _bound(net: Any, x: Any, hx: Any) -> Call:
     return run
 
 
-def _medians(calls: Mapping[str, Call]) -> dict[str, float]:
+def medians(calls: Mapping[str, Call]) -> dict[str, float]:
     """Seconds that each call takes: by turns, the median of them."""
     counts = {name: _count(call) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnngen import calls, tensors
+from rnngen import calls, shares, tensors
 from rnngen.calls import Input
+from rnngen.shares import Share
 
 Array = npt.NDArray[Any]
 
@@ -27,20 +28,27 @@ class Call:
     c_n: Any  # [L*D, B, H]; only of an LSTM
     run: Callable[[], int]  # returns 0
 
-    def __init__(self, net: Any, given: Input, states: Sequence[Array], tensor: bool) -> None:
+    def __init__(
+        self, net: Any, given: Input, states: Sequence[Array], tensor: bool, threads: int = 1
+    ) -> None:
         spec, plan = net.spec, net.plan
         shape = (*given.x.shape[:-1], plan.output)
-        output = (np.empty if given.lengths is None else np.zeros)(shape, spec.dtype)
-        batch = () if given.x.ndim == 2 else (given.batch,)
+        padded = given.steps and given.lengths is not None
+        output = (np.zeros if padded else np.empty)(shape, spec.dtype)
+        batch = (given.batch,) if given.batched else ()
         widths = plan.state_sizes.values()
         last = [np.empty((len(plan.steps), *batch, w), spec.dtype) for w in widths]
         memory = np.empty((given.batch, calls.state_size(plan)), spec.dtype)
-        struct = _struct(net, given, states, output, last, memory)
+        stages = shares.split(plan, given, threads) if given.batch else []
+        threads = max(map(len, stages), default=1)
+        fields = _fields(net, given, states, output, last, memory, threads)
+        run = net.function("_bound_run")
+        parts = [[_bound(net, (run,), fields, share)[0] for share in stage] for stage in stages]
+        self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, parts)
         self.output = tensors.in_kind(output, tensor)
         self.h_n, *rest = (tensors.in_kind(a, tensor) for a in last)
         if rest:
             (self.c_n,) = rest
-        self.run = _Bound(net.function("_bound_run"), *struct) if given.batch else _nothing
 
     def answer(self) -> tuple[Any, Any]:
         """As torch.nn gives it: output, h_n, or output, (h_n, c_n)."""
@@ -71,10 +79,10 @@ class Stream:
         self._plan, self._most = plan, steps or 1
         given = Input(self.x, self._most, 1)
         self._memory = np.zeros((1, calls.state_size(plan)), spec.dtype)
-        struct = _struct(net, given, (), self.y, (), self._memory)
+        fields = _fields(net, given, (), self.y, (), self._memory, 1)
         self._views = calls.state_views(plan, self._memory)
-        self.step = _Bound(net.function("_bound_step"), *struct)
-        self._run = _Bound(net.function("_bound_steps"), *struct)
+        both = (net.function("_bound_step"), net.function("_bound_steps"))
+        self.step, self._run = _bound(net, both, fields, shares.whole(plan, given))
 
     def run(self, steps: int) -> None:
         """The first `steps` rows of x -> those of y. Raises ValueError if there are not so many."""
@@ -107,25 +115,30 @@ class _Bound(partial[int]):
         return self
 
 
-def _nothing() -> int:
-    """A batch of no sequences."""
-    return 0
+def _bound(
+    net: Any, functions: Sequence[Any], fields: tuple[Any, ...], share: Share
+) -> list[_Bound]:
+    """C functions of one struct, which does not keep alive what it points to."""
+    struct = net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, share))
+    return [_Bound(function, struct, fields) for function in functions]
 
 
-def _struct(
+def _fields(
     net: Any,
     given: Input,
     states: Sequence[Array],
     output: Array,
     last: Sequence[Array],
     memory: Array,
-) -> tuple[Any, Any]:
-    """The C struct of a call; it does not keep alive what it points to, the second answer does."""
+    threads: int,
+) -> tuple[Any, ...]:
+    """The C struct of a call that so many threads share, but for the share of each."""
     pointer = net.pointer
     nothing = [None] * len(net.plan.state_sizes)
-    scratch = np.empty(net.workspace(given.steps, given.batch), np.uint8)
-    fields = (
-        *(net.address(call) for call in ("forward", "step") if call in net.plan.calls),
+    rows = (given.steps, given.batch) if given.steps else (given.rows, 1)
+    scratch = tensors.aligned(net.workspace(*rows) + (threads - 1) * net.workspace(0, 0))
+    return (
+        *(net.address(call) for call in ("forward_share", "step") if call in net.plan.calls),
         pointer(net.packed(), "weights"),
         pointer(memory, "state"),
         *map(pointer, states or nothing),
@@ -138,4 +151,3 @@ def _struct(
         pointer(scratch, "char"),
         scratch.nbytes,
     )
-    return net.library.ffi.new(f"{net.spec.name}_bound *", fields), fields

@@ -19,9 +19,19 @@ class Input(NamedTuple):
     """What a network reads: rows in its own layout, or without padding; contiguous."""
 
     x: Array  # [T, B, I], [B, T, I], or where there is no padding [N, I]
-    steps: int  # T, or N
+    steps: int  # T, or 0 without padding
     batch: int  # B
     lengths: Array | None = None  # [B] of size_t; without padding always
+
+    @property
+    def rows(self) -> int:
+        """Steps of all sequences, padding included."""
+        return self.steps * self.batch or len(self.x)
+
+    @property
+    def batched(self) -> bool:
+        """Whether states have a dimension for the batch."""
+        return self.x.ndim == 3 or not self.steps
 
 
 def dense(spec: Spec, value: Any, lengths: Any) -> Input:
@@ -101,7 +111,7 @@ def packed(spec: Spec, value: Any) -> tuple[Input, Array]:
     places = (np.cumsum(lengths) - lengths)[sequence] + np.repeat(np.arange(steps), sizes)
     x = np.empty_like(data, order="C")
     x[places] = data
-    return Input(x, len(x), batch, lengths.astype(np.uintp)), places
+    return Input(x, 0, batch, lengths.astype(np.uintp)), places
 
 
 def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:

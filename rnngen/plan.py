@@ -148,8 +148,10 @@ class Plan:
 
     @property
     def row_strides(self) -> str:
-        """C: rows from step to step and from sequence to sequence in x and y of a batch."""
-        return ".step = 1, .next = T" if self.model.spec.batch_first else ".step = B, .next = 1"
+        """C: rows from step to step and from sequence to sequence in x and y; T is 0 if ragged."""
+        if self.model.spec.batch_first:
+            return ".step = 1, .next = T"
+        return ".step = T ? B : 1, .next = T ? 1 : 0"
 
     @property
     def layout(self) -> str:
@@ -184,10 +186,11 @@ class Plan:
         """What the calls of all levels end with."""
         return tuple(f"_{name}" for name in ("portable", *(n.name for n in reversed(self.levels))))
 
-    @property
+    @cached_property
     def calls(self) -> tuple[str, ...]:
         """Public calls that every level has, without the network's name."""
-        return ("forward", "forward_ragged", *(() if self.bidirectional else ("step",)))
+        whole = ("forward", "forward_ragged", "forward_share")
+        return (*whole, *(() if self.bidirectional else ("step",)))
 
     def level_lanes(self, level: Level) -> int:
         return min(self.lanes(level.vector_bytes), self.block)
@@ -204,7 +207,7 @@ class Plan:
         """C files that make the network."""
         return (f"{self.name}.c", *(f"{self.name}_{level.name}.c" for level in self.levels))
 
-    @property
+    @cached_property
     def weights_size(self) -> int:
         """Numbers in the packed weights of the whole network."""
         return sum(step.kernel.size for step in self.steps)
@@ -242,13 +245,13 @@ def decide(model: Model) -> Plan:
     }
     steps = tuple(_step(spec, kernels[op.input], op, n) for n, op in enumerate(model.passes))
     plan = Plan(model, TARGETS[spec.target], tuple(kernels.values()), steps, {})
-    return replace(plan, buffers=_buffers(spec, plan.scratch))
+    return replace(plan, buffers=_buffers(spec))
 
 
-def _buffers(spec: Spec, scratch: int) -> dict[str, str]:
+def _buffers(spec: Spec) -> dict[str, str]:
     """Where rows between layers begin; two buffers are enough for any depth."""
     starts = {
-        "buffer0": f"call->sums + {scratch}",
+        "buffer0": "call->buffers",
         "buffer1": f"buffer0 + rows * {spec.output_size}",
     }
     return dict(list(starts.items())[: spec.num_layers - 1])

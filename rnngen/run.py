@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ class Network:
     Inference only. Threads may share one; loading weights replaces them for calls that begin later.
     """
 
-    def __init__(self, plan: Plan, library: Library) -> None:
+    def __init__(self, plan: Plan, library: Library, threads: int = 1) -> None:
+        self.threads = checked_threads(threads)
         self.spec = plan.model.spec
         self.plan = plan
         self.library = library
@@ -44,7 +45,7 @@ class Network:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Native code does not travel; the receiver finds it in its cache or builds it."""
-        return network, (self.spec, self.state_dict() if self._params else None)
+        return network, (self.spec, self.state_dict() if self._params else None, self.threads)
 
     def load_state_dict(self, state: Weights) -> None:
         """Take weights from a state_dict of tensors or arrays, or a .safetensors or .pt file.
@@ -54,7 +55,9 @@ class Network:
         self._take(*_read(state, self.plan.model))
 
     def _take(self, params: dict[str, Array], as_tensors: bool) -> None:
-        packed = _aligned(pack(self.plan, params))
+        numbers = pack(self.plan, params)
+        packed = tensors.aligned(numbers.nbytes).view(numbers.dtype)
+        packed[...] = numbers
         self._params, self._packed, self._tensors = params, packed, as_tensors
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,25 +68,28 @@ class Network:
         """The weights under torch's names as arrays, not copied; empty if there are none."""
         return dict(self._params)
 
-    def __call__(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+    def __call__(
+        self, input: Any, hx: Any = None, *, lengths: Any = None, threads: int | None = None
+    ) -> tuple[Any, Any]:
         """Run whole sequences, as torch.nn does.
 
         input [T, B, I], [B, T, I] if batch_first, [T, I] without batch, or a PackedSequence;
         hx h_0 [L*D, B, P], for an LSTM (h_0, c_0 [L*D, B, H]), zero if None;
-        lengths [B], the steps of each sequence of a padded batch: output is zero beyond them.
+        lengths [B], the steps of each sequence of a padded batch: output is zero beyond them;
+        threads, as many as may share the call, else those of the network: the bits are the same.
         Returns output [T, B, D*P] and the states after each sequence's last step, in kind.
         Raises ValueError, RuntimeError or TypeError, in torch's words where torch has some.
         """
         if tensors.is_packed(input):
             if lengths is not None:
                 raise ValueError("lengths: for padded input; got it with a PackedSequence")
-            return self._call_packed(input, hx)
+            return self._call_packed(input, hx, threads)
         given, states = self._given(input, hx, lengths)
-        call = Call(self, given, [calls.contiguous(a) for a in states], tensors.is_tensor(input))
-        self._check(call.run())
-        return call.answer()
+        return self._called(given, states, tensors.is_tensor(input), threads)
 
-    def bind(self, input: Any, hx: Any = None, *, lengths: Any = None) -> Call:
+    def bind(
+        self, input: Any, hx: Any = None, *, lengths: Any = None, threads: int | None = None
+    ) -> Call:
         """A call whose buffers are fixed: input and hx are read where they lie, at each `run()`.
 
         Takes what a call takes but a PackedSequence, contiguous in memory. Raises what a call
@@ -95,7 +101,7 @@ class Network:
         for what, array in zip(("hx", "cx"), states, strict=False):
             calls.check_in_place(what, array)
         calls.check_in_place("input", tensors.to_array(input, "input"))
-        return Call(self, given, states, tensors.is_tensor(input))
+        return Call(self, given, states, tensors.is_tensor(input), self._threads(threads))
 
     def stream(self, steps: int | None = None) -> Stream:
         """One live sequence, a step at a time, or up to so many steps where `steps` is given.
@@ -140,13 +146,23 @@ class Network:
         kind = "unbatched 2-D" if input.ndim == 2 else "batched 3-D"
         return given, calls.states(self.plan, hx, given.batch, input.ndim, kind)
 
-    def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
+    def _call_packed(self, sequence: Any, hx: Any, threads: int | None) -> tuple[Any, Any]:
         given, places = calls.packed(self.spec, sequence)
-        state = calls.state(self.plan, hx, given.batch, 3, "batched 3-D")
-        output = np.empty((given.steps, self.plan.output), self.spec.dtype)
-        self._forward(given, state, output)
-        data = tensors.in_kind(output[places], True)
-        return sequence._replace(data=data), self._answer(state, True, False)
+        states = calls.states(self.plan, hx, given.batch, 3, "batched 3-D")
+        output, last = self._called(given, states, True, threads)
+        return sequence._replace(data=output[tensors.in_kind(places, True)]), last
+
+    def _called(
+        self, given: Input, states: Sequence[Array], tensor: bool, threads: int | None
+    ) -> tuple[Any, Any]:
+        """The answer of a call, in memory of its own."""
+        states = [calls.contiguous(a) for a in states]
+        call = Call(self, given, states, tensor, self._threads(threads))
+        self._check(call.run())
+        return call.answer()
+
+    def _threads(self, given: int | None) -> int:
+        return self.threads if given is None else checked_threads(given)
 
     def _answer(self, memory: Array, tensor: bool, unbatched: bool) -> Any:
         """The C states as torch gives them: h_n, or (h_n, c_n)."""
@@ -154,22 +170,6 @@ class Network:
         members = [v[:, 0] if unbatched else v for v in views]
         answer = tuple(tensors.in_kind(np.ascontiguousarray(m), tensor) for m in members)
         return answer if len(answer) == 2 else answer[0]
-
-    def _forward(self, given: Input, state: Array, output: Array) -> None:
-        """Sequences without padding."""
-        scratch = np.empty(self.workspace(given.steps, 1), np.uint8)
-        self._check(
-            self.address("forward_ragged")(
-                self.pointer(self.packed(), "weights"),
-                self.pointer(state, "state"),
-                self.pointer(given.x),
-                self.pointer(given.lengths, "size_t"),
-                self.pointer(output),
-                given.batch,
-                self.pointer(scratch, "char"),
-                scratch.nbytes,
-            )
-        )
 
     def _steps(self, x: Array, state: Array, y: Array) -> None:
         """One step of each sequence; x [B, I], state [B, S], y [B, P]."""
@@ -210,15 +210,23 @@ class Network:
             raise RuntimeError(f"{self.spec.name}: the C answered with error {code}")
 
 
-def network(spec: Spec, state: Weights | None = None) -> Network:
+def checked_threads(threads: Any) -> int:
+    """Raises ValueError unless it is a whole number of at least 1."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads: a whole number of at least 1; got {threads!r}")
+    return threads
+
+
+def network(spec: Spec, state: Weights | None = None, threads: int = 1) -> Network:
     """Spec -> a network compiled for this machine, with weights if given or named by the spec.
 
-    Raises BuildError, WeightsError.
+    Raises BuildError, WeightsError, and ValueError for threads.
     """
+    checked_threads(threads)  # before a compiler starts
     plan = decide(resolve(spec))
     source = spec.weights_path if state is None else state
     loaded = None if source is None else _read(source, plan.model)  # before a compiler starts
-    net = Network(plan, build.library([plan]))
+    net = Network(plan, build.library([plan]), threads)
     if loaded:
         net._take(*loaded)
     return net
@@ -228,12 +236,3 @@ def _read(state: Weights, model: Model) -> tuple[dict[str, Array], bool]:
     """Checked parameters, and whether they came as tensors."""
     as_tensors = isinstance(state, Mapping) and any(map(tensors.is_tensor, state.values()))
     return weights.load(state, model), as_tensors
-
-
-def _aligned(array: Array, boundary: int = 64) -> Array:
-    """The same numbers at an address that vector loads like."""
-    memory = np.empty(array.nbytes + boundary, np.uint8)
-    start = -memory.ctypes.data % boundary
-    out = memory[start : start + array.nbytes].view(array.dtype)
-    out[...] = array
-    return out

@@ -92,6 +92,13 @@ def _mismatch(what: str, got: str, wanted: str, cure: str) -> str:
     )
 
 
+def aligned(nbytes: int, boundary: int = 64) -> Array:
+    """So many bytes, not initialised, at an address that vectors like."""
+    memory = np.empty(nbytes + boundary, np.uint8)
+    start = -memory.__array_interface__["data"][0] % boundary
+    return memory[start : start + nbytes]
+
+
 def in_kind(array: Array, tensor: bool) -> Any:
     """The array itself, or a tensor over its memory."""
     return sys.modules["torch"].from_numpy(array) if tensor else array

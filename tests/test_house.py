@@ -35,6 +35,7 @@ ORDER = [
     ),
     *(
         "calls",
+        "shares",
         "validate",
         "bind",
         "run",

@@ -117,12 +117,12 @@ def test_the_header_declares_what_is_promised(bidirectional):
     """And calls with fixed arguments; nothing else, whatever is in the spec."""
     s = spec(bidirectional=bidirectional, weights="x */ int evil(void); /* .safetensors")
     names = declared(render.declarations(decide(resolve(s))))
-    functions = {"net_workspace", "net_forward", "net_forward_ragged"}
+    functions = {"net_workspace", "net_forward", "net_forward_ragged", "net_forward_share"}
     functions |= set() if bidirectional else {"net_step"}
     functions |= {"net_bound_run"} | (
         set() if bidirectional else {"net_bound_step", "net_bound_steps"}
     )
-    types = {"net_weights", "net_state", "net_bound"}
+    types = {"net_weights", "net_state", "net_share", "net_bound"}
     assert names == functions | types | {n for n in names if re.fullmatch("NET_[A-Z_]+", n)}
 
 

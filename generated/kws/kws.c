@@ -21,6 +21,7 @@
 #if defined(KWS_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define kws_forward kws_forward_portable
 #define kws_forward_ragged kws_forward_ragged_portable
+#define kws_forward_share kws_forward_share_portable
 #define kws_step kws_step_portable
 #else
 #undef KWS_DISPATCH
@@ -219,6 +220,9 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    size_t base; /* row of the first step of the first sequence */
+    int from, to; /* passes that are to be done */
+    real *buffers; /* rows between layers */
     real *sums; /* scratch: [256][24] */
 } kws_call;
 
@@ -687,9 +691,10 @@ static void kws_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = i;
-        real *const y_t = y + t * call->step * 64;
+        const size_t at = call->base + t * call->step;
+        real *const y_t = y + at * 64;
 
-        k->step(w, x + t * call->step * k->input, h, y_t);
+        k->step(w, x + at * k->input, h, y_t);
         h = y_t;
     }
     memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
@@ -743,7 +748,7 @@ static void kws_together(
     kws_rows rows;
     kws_group g;
 
-    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
         first = kws_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[24], steps = 0, n = 0, more;
@@ -766,6 +771,8 @@ static void kws_pass(
     const kws_call *call, const kws_kernel *k, int pass, const real *w,
     const real *x, real *y)
 {
+    if (pass < call->from || pass >= call->to)
+        return;
     if (call->B == 1 && kws_steps(call, 0) < k->ahead)
         kws_alone(call, k, pass, w, x, y);
     else
@@ -784,7 +791,7 @@ size_t kws_workspace(size_t T, size_t B)
 static void kws_run(
     const kws_call *call, const kws_weights *w, const real *x, real *y)
 {
-    real *const buffer0 = call->sums + 6144;
+    real *const buffer0 = call->buffers;
     const kws_kernel from_40 = {
         40, SIZE_MAX, kws_gru_40_step, kws_gru_40_input, kws_gru_40_advance};
     const kws_kernel from_64 = {
@@ -794,49 +801,68 @@ static void kws_run(
     kws_pass(call, &from_64, 1, w->l1, buffer0, y);
 }
 
+/* Checks lengths; adds them up where there is no padding. */
+static int kws_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+{
+    for (size_t b = 0; lengths && b < B; b++) {
+        if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
+            return KWS_E_LENGTH;
+        *rows += T ? 0 : lengths[b];
+    }
+    return KWS_OK;
+}
+
+int kws_forward_share(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    size_t rows = 0;
+
+    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+        return KWS_E_NULL;
+    if (share->first > share->end || share->end > B || share->pass < 0 || share->end_pass > 2)
+        return KWS_E_SHARE;
+    if (kws_add_up(lengths, T, B, &rows))
+        return KWS_E_LENGTH;
+
+    const size_t fixed = kws_workspace(0, 0);
+    const size_t needed = kws_workspace(T ? T : rows, T ? B : 1);
+    const size_t before = share->index ? needed + (share->index - 1) * fixed : 0;
+
+    if (workspace_bytes < needed || share->index > (workspace_bytes - needed) / fixed)
+        return KWS_E_WORKSPACE;
+
+    kws_call call = {
+        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .from = share->pass, .to = share->end_pass,
+        .buffers = (real *)workspace + 6144,
+        .sums = (real *)workspace + before / sizeof(real)};
+
+    for (size_t b = 0; b < share->first; b++)
+        call.base += call.next ? call.next : lengths[b];
+    kws_run(&call, w, x, y);
+    return KWS_OK;
+}
+
 int kws_forward(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const size_t needed = kws_workspace(T, B);
-    const kws_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1, .sums = workspace};
+    const kws_share all = {.end = B, .end_pass = 2};
 
-    if (!w || !s || !x || !y || !workspace)
-        return KWS_E_NULL;
-    if (!T)
-        return KWS_E_STEPS;
-    for (size_t b = 0; lengths && b < B; b++)
-        if (!lengths[b] || lengths[b] > T)
-            return KWS_E_LENGTH;
-    if (workspace_bytes < needed)
-        return KWS_E_WORKSPACE;
-    kws_run(&call, w, x, y);
-    return KWS_OK;
+    return T ? kws_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+             : KWS_E_STEPS;
 }
 
 int kws_forward_ragged(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const kws_call call = {
-        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
-    size_t rows = 0;
+    const kws_share all = {.end = B, .end_pass = 2};
 
-    if (!w || !s || !x || !lengths || !y || !workspace)
-        return KWS_E_NULL;
-    for (size_t b = 0; b < B; b++) {
-        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
-            return KWS_E_LENGTH;
-        rows += lengths[b];
-    }
-
-    const size_t needed = kws_workspace(rows, 1);
-
-    if (workspace_bytes < needed)
-        return KWS_E_WORKSPACE;
-    kws_run(&call, w, x, y);
-    return KWS_OK;
+    return kws_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)
@@ -858,10 +884,12 @@ int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)
 /* Until here the public names were those of the portable level. */
 #undef kws_forward
 #undef kws_forward_ragged
+#undef kws_forward_share
 #undef kws_step
 
 __typeof__(kws_forward_portable) kws_forward, kws_forward_avx512, kws_forward_avx2;
 __typeof__(kws_forward_ragged_portable) kws_forward_ragged, kws_forward_ragged_avx512, kws_forward_ragged_avx2;
+__typeof__(kws_forward_share_portable) kws_forward_share, kws_forward_share_avx512, kws_forward_share_avx2;
 __typeof__(kws_step_portable) kws_step, kws_step_avx512, kws_step_avx2;
 
 static bool kws_has_avx512(void)
@@ -900,6 +928,14 @@ int kws_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return KWS_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int kws_forward_share(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    return KWS_BEST(forward_share)(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
 }
 
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)

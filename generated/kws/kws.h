@@ -35,10 +35,11 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     KWS_OK = 0,
-    KWS_E_NULL = 1,     /* a pointer is NULL */
-    KWS_E_STEPS = 2,    /* T is 0 */
-    KWS_E_LENGTH = 3,   /* a length is 0 or above T */
-    KWS_E_WORKSPACE = 4 /* the workspace is smaller than kws_workspace says */
+    KWS_E_NULL = 1,      /* a pointer is NULL */
+    KWS_E_STEPS = 2,     /* T is 0 */
+    KWS_E_LENGTH = 3,    /* a length is 0 or above T */
+    KWS_E_WORKSPACE = 4, /* the workspace is smaller than kws_workspace says */
+    KWS_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -73,6 +74,24 @@ int kws_forward(
 int kws_forward_ragged(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+
+/* What one thread does of a call: sequences from first to before end, passes from pass to before
+ * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+typedef struct {
+    size_t first, end;
+    int pass, end_pass;
+    size_t index;
+} kws_share;
+
+/* A share of kws_forward, or where T is 0 of kws_forward_ragged, with the arguments of
+ * the whole call. Threads may do shares of one call side by side where these have no sequence in
+ * common.
+ * n threads need n - 1 times kws_workspace(0, 0) more of workspace. The numbers, bit for bit, do
+ * not depend on how a call is shared. */
+int kws_forward_share(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes);
 
 /* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward.
  * Rows between layers, 256 bytes, lie on the stack. */

@@ -17,10 +17,11 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     KWS_OK = 0,
-    KWS_E_NULL = 1,     /* a pointer is NULL */
-    KWS_E_STEPS = 2,    /* T is 0 */
-    KWS_E_LENGTH = 3,   /* a length is 0 or above T */
-    KWS_E_WORKSPACE = 4 /* the workspace is smaller than kws_workspace says */
+    KWS_E_NULL = 1,      /* a pointer is NULL */
+    KWS_E_STEPS = 2,     /* T is 0 */
+    KWS_E_LENGTH = 3,    /* a length is 0 or above T */
+    KWS_E_WORKSPACE = 4, /* the workspace is smaller than kws_workspace says */
+    KWS_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -56,6 +57,24 @@ int kws_forward_ragged(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* What one thread does of a call: sequences from first to before end, passes from pass to before
+ * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+typedef struct {
+    size_t first, end;
+    int pass, end_pass;
+    size_t index;
+} kws_share;
+
+/* A share of kws_forward, or where T is 0 of kws_forward_ragged, with the arguments of
+ * the whole call. Threads may do shares of one call side by side where these have no sequence in
+ * common.
+ * n threads need n - 1 times kws_workspace(0, 0) more of workspace. The numbers, bit for bit, do
+ * not depend on how a call is shared. */
+int kws_forward_share(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes);
+
 /* One step of one sequence: x [40] -> y [64]. The same numbers, bit for bit, as kws_forward.
  * Rows between layers, 256 bytes, lie on the stack. */
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y);
@@ -67,6 +86,10 @@ int kws_forward_portable(
 int kws_forward_ragged_portable(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_share_portable(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes);
 int kws_step_portable(const kws_weights *w, kws_state *s, const float *x, float *y);
 int kws_forward_avx2(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
@@ -74,6 +97,10 @@ int kws_forward_avx2(
 int kws_forward_ragged_avx2(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_share_avx2(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes);
 int kws_step_avx2(const kws_weights *w, kws_state *s, const float *x, float *y);
 int kws_forward_avx512(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
@@ -81,13 +108,18 @@ int kws_forward_avx512(
 int kws_forward_ragged_avx512(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_share_avx512(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+    size_t workspace_bytes);
 int kws_step_avx512(const kws_weights *w, kws_state *s, const float *x, float *y);
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][64]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][64]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const kws_share *share, void *workspace,
+        size_t workspace_bytes);
     int (*step)(const kws_weights *w, kws_state *s, const float *x, float *y);
     const kws_weights *w;
     kws_state *s; /* [B], scratch */
@@ -99,9 +131,10 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    kws_share share;
 } kws_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int kws_bound_run(const kws_bound *b);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
@@ -110,7 +143,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_48858a57e2827a16",
+    "kws._kws_749f096a391b2dfa",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

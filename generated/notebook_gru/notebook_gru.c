@@ -21,6 +21,7 @@
 #if defined(NOTEBOOK_GRU_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define notebook_gru_forward notebook_gru_forward_portable
 #define notebook_gru_forward_ragged notebook_gru_forward_ragged_portable
+#define notebook_gru_forward_share notebook_gru_forward_share_portable
 #else
 #undef NOTEBOOK_GRU_DISPATCH
 #endif
@@ -214,6 +215,9 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    size_t base; /* row of the first step of the first sequence */
+    int from, to; /* passes that are to be done */
+    real *buffers; /* rows between layers */
     real *sums; /* scratch: [16][24] */
 } notebook_gru_call;
 
@@ -682,9 +686,10 @@ static void notebook_gru_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        real *const y_t = y + t * call->step * 4;
+        const size_t at = call->base + t * call->step;
+        real *const y_t = y + at * 4;
 
-        k->step(w, x + t * call->step * k->input, h, y_t);
+        k->step(w, x + at * k->input, h, y_t);
         h = y_t;
     }
     memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
@@ -738,7 +743,7 @@ static void notebook_gru_together(
     notebook_gru_rows rows;
     notebook_gru_group g;
 
-    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
         first = notebook_gru_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[24], steps = 0, n = 0, more;
@@ -761,6 +766,8 @@ static void notebook_gru_pass(
     const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
     const real *x, real *y)
 {
+    if (pass < call->from || pass >= call->to)
+        return;
     if (call->B == 1 && notebook_gru_steps(call, 0) < k->ahead)
         notebook_gru_alone(call, k, pass, w, x, y);
     else
@@ -779,7 +786,7 @@ size_t notebook_gru_workspace(size_t T, size_t B)
 static void notebook_gru_run(
     const notebook_gru_call *call, const notebook_gru_weights *w, const real *x, real *y)
 {
-    real *const buffer0 = call->sums + 384;
+    real *const buffer0 = call->buffers;
     const notebook_gru_kernel from_1 = {
         1, SIZE_MAX, notebook_gru_gru_1_step, notebook_gru_gru_1_input, notebook_gru_gru_1_advance};
     const notebook_gru_kernel from_4 = {
@@ -791,49 +798,68 @@ static void notebook_gru_run(
     notebook_gru_pass(call, &from_4, 3, w->l1_reverse, buffer0, y + 2);
 }
 
+/* Checks lengths; adds them up where there is no padding. */
+static int notebook_gru_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+{
+    for (size_t b = 0; lengths && b < B; b++) {
+        if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
+            return NOTEBOOK_GRU_E_LENGTH;
+        *rows += T ? 0 : lengths[b];
+    }
+    return NOTEBOOK_GRU_OK;
+}
+
+int notebook_gru_forward_share(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    size_t rows = 0;
+
+    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+        return NOTEBOOK_GRU_E_NULL;
+    if (share->first > share->end || share->end > B || share->pass < 0 || share->end_pass > 4)
+        return NOTEBOOK_GRU_E_SHARE;
+    if (notebook_gru_add_up(lengths, T, B, &rows))
+        return NOTEBOOK_GRU_E_LENGTH;
+
+    const size_t fixed = notebook_gru_workspace(0, 0);
+    const size_t needed = notebook_gru_workspace(T ? T : rows, T ? B : 1);
+    const size_t before = share->index ? needed + (share->index - 1) * fixed : 0;
+
+    if (workspace_bytes < needed || share->index > (workspace_bytes - needed) / fixed)
+        return NOTEBOOK_GRU_E_WORKSPACE;
+
+    notebook_gru_call call = {
+        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .from = share->pass, .to = share->end_pass,
+        .buffers = (real *)workspace + 384,
+        .sums = (real *)workspace + before / sizeof(real)};
+
+    for (size_t b = 0; b < share->first; b++)
+        call.base += call.next ? call.next : lengths[b];
+    notebook_gru_run(&call, w, x, y);
+    return NOTEBOOK_GRU_OK;
+}
+
 int notebook_gru_forward(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const size_t needed = notebook_gru_workspace(T, B);
-    const notebook_gru_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1, .sums = workspace};
+    const notebook_gru_share all = {.end = B, .end_pass = 4};
 
-    if (!w || !s || !x || !y || !workspace)
-        return NOTEBOOK_GRU_E_NULL;
-    if (!T)
-        return NOTEBOOK_GRU_E_STEPS;
-    for (size_t b = 0; lengths && b < B; b++)
-        if (!lengths[b] || lengths[b] > T)
-            return NOTEBOOK_GRU_E_LENGTH;
-    if (workspace_bytes < needed)
-        return NOTEBOOK_GRU_E_WORKSPACE;
-    notebook_gru_run(&call, w, x, y);
-    return NOTEBOOK_GRU_OK;
+    return T ? notebook_gru_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+             : NOTEBOOK_GRU_E_STEPS;
 }
 
 int notebook_gru_forward_ragged(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const notebook_gru_call call = {
-        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
-    size_t rows = 0;
+    const notebook_gru_share all = {.end = B, .end_pass = 4};
 
-    if (!w || !s || !x || !lengths || !y || !workspace)
-        return NOTEBOOK_GRU_E_NULL;
-    for (size_t b = 0; b < B; b++) {
-        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
-            return NOTEBOOK_GRU_E_LENGTH;
-        rows += lengths[b];
-    }
-
-    const size_t needed = notebook_gru_workspace(rows, 1);
-
-    if (workspace_bytes < needed)
-        return NOTEBOOK_GRU_E_WORKSPACE;
-    notebook_gru_run(&call, w, x, y);
-    return NOTEBOOK_GRU_OK;
+    return notebook_gru_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
 #ifdef NOTEBOOK_GRU_DISPATCH
@@ -841,9 +867,11 @@ int notebook_gru_forward_ragged(
 /* Until here the public names were those of the portable level. */
 #undef notebook_gru_forward
 #undef notebook_gru_forward_ragged
+#undef notebook_gru_forward_share
 
 __typeof__(notebook_gru_forward_portable) notebook_gru_forward, notebook_gru_forward_avx512, notebook_gru_forward_avx2;
 __typeof__(notebook_gru_forward_ragged_portable) notebook_gru_forward_ragged, notebook_gru_forward_ragged_avx512, notebook_gru_forward_ragged_avx2;
+__typeof__(notebook_gru_forward_share_portable) notebook_gru_forward_share, notebook_gru_forward_share_avx512, notebook_gru_forward_share_avx2;
 
 static bool notebook_gru_has_avx512(void)
 {
@@ -881,6 +909,14 @@ int notebook_gru_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return NOTEBOOK_GRU_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int notebook_gru_forward_share(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    return NOTEBOOK_GRU_BEST(forward_share)(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
 }
 
 #endif

@@ -4,11 +4,12 @@
 
 #include "notebook_gru.h"
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+        size_t workspace_bytes);
     const notebook_gru_weights *w;
     notebook_gru_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */
@@ -19,9 +20,10 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    notebook_gru_share share;
 } notebook_gru_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int notebook_gru_bound_run(const notebook_gru_bound *b);
 
 #endif

@@ -12,26 +12,41 @@ int notebook_gru_forward_portable(
 int notebook_gru_forward_ragged_portable(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_share_portable(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
 int notebook_gru_forward_avx2(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_ragged_avx2(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_share_avx2(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
 int notebook_gru_forward_avx512(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_ragged_avx512(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_share_avx512(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
 
 #else /* one level only */
 #define notebook_gru_forward_portable notebook_gru_forward
 #define notebook_gru_forward_ragged_portable notebook_gru_forward_ragged
+#define notebook_gru_forward_share_portable notebook_gru_forward_share
 #define notebook_gru_forward_avx2 notebook_gru_forward
 #define notebook_gru_forward_ragged_avx2 notebook_gru_forward_ragged
+#define notebook_gru_forward_share_avx2 notebook_gru_forward_share
 #define notebook_gru_forward_avx512 notebook_gru_forward
 #define notebook_gru_forward_ragged_avx512 notebook_gru_forward_ragged
+#define notebook_gru_forward_share_avx512 notebook_gru_forward_share
 #endif
 
 #endif

@@ -17,10 +17,11 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     NOTEBOOK_GRU_OK = 0,
-    NOTEBOOK_GRU_E_NULL = 1,     /* a pointer is NULL */
-    NOTEBOOK_GRU_E_STEPS = 2,    /* T is 0 */
-    NOTEBOOK_GRU_E_LENGTH = 3,   /* a length is 0 or above T */
-    NOTEBOOK_GRU_E_WORKSPACE = 4 /* the workspace is smaller than notebook_gru_workspace says */
+    NOTEBOOK_GRU_E_NULL = 1,      /* a pointer is NULL */
+    NOTEBOOK_GRU_E_STEPS = 2,     /* T is 0 */
+    NOTEBOOK_GRU_E_LENGTH = 3,    /* a length is 0 or above T */
+    NOTEBOOK_GRU_E_WORKSPACE = 4, /* the workspace is smaller than notebook_gru_workspace says */
+    NOTEBOOK_GRU_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -58,6 +59,24 @@ int notebook_gru_forward_ragged(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* What one thread does of a call: sequences from first to before end, passes from pass to before
+ * end_pass; a pass is a layer * 2 + direction. Each thread has an index of its own, from 0. */
+typedef struct {
+    size_t first, end;
+    int pass, end_pass;
+    size_t index;
+} notebook_gru_share;
+
+/* A share of notebook_gru_forward, or where T is 0 of notebook_gru_forward_ragged, with the arguments of
+ * the whole call. Threads may do shares of one call side by side where these have no sequence in
+ * common, or are the two directions of one layer; a layer waits for the one below.
+ * n threads need n - 1 times notebook_gru_workspace(0, 0) more of workspace. The numbers, bit for bit, do
+ * not depend on how a call is shared. */
+int notebook_gru_forward_share(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
+
 /* The same calls, one level each. */
 int notebook_gru_forward_portable(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
@@ -65,24 +84,37 @@ int notebook_gru_forward_portable(
 int notebook_gru_forward_ragged_portable(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_share_portable(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
 int notebook_gru_forward_avx2(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_ragged_avx2(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_share_avx2(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
 int notebook_gru_forward_avx512(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_ragged_avx512(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_share_avx512(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+    size_t workspace_bytes);
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
+        size_t workspace_bytes);
     const notebook_gru_weights *w;
     notebook_gru_state *s; /* [B], scratch */
     const float *h_0; /* NULL: zero */
@@ -93,14 +125,15 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    notebook_gru_share share;
 } notebook_gru_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_c138899d77201e57",
+    "notebook_gru._notebook_gru_15e724fab1472761",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

@@ -22,6 +22,7 @@
 #if defined(NOTEBOOK_LSTM_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define notebook_lstm_forward notebook_lstm_forward_portable
 #define notebook_lstm_forward_ragged notebook_lstm_forward_ragged_portable
+#define notebook_lstm_forward_share notebook_lstm_forward_share_portable
 #else
 #undef NOTEBOOK_LSTM_DISPATCH
 #endif
@@ -215,6 +216,9 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    size_t base; /* row of the first step of the first sequence */
+    int from, to; /* passes that are to be done */
+    real *buffers; /* rows between layers */
     real *sums; /* scratch: [16][24] */
 } notebook_lstm_call;
 
@@ -695,9 +699,10 @@ static void notebook_lstm_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        real *const y_t = y + t * call->step * 4;
+        const size_t at = call->base + t * call->step;
+        real *const y_t = y + at * 4;
 
-        k->step(w, x + t * call->step * k->input, h, call->s->c[pass], y_t);
+        k->step(w, x + at * k->input, h, call->s->c[pass], y_t);
         h = y_t;
     }
     memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
@@ -752,7 +757,7 @@ static void notebook_lstm_together(
     notebook_lstm_rows rows;
     notebook_lstm_group g;
 
-    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
         first = notebook_lstm_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[24], steps = 0, n = 0, more;
@@ -775,6 +780,8 @@ static void notebook_lstm_pass(
     const notebook_lstm_call *call, const notebook_lstm_kernel *k, int pass, const real *w,
     const real *x, real *y)
 {
+    if (pass < call->from || pass >= call->to)
+        return;
     if (call->B == 1 && notebook_lstm_steps(call, 0) < k->ahead)
         notebook_lstm_alone(call, k, pass, w, x, y);
     else
@@ -793,7 +800,7 @@ size_t notebook_lstm_workspace(size_t T, size_t B)
 static void notebook_lstm_run(
     const notebook_lstm_call *call, const notebook_lstm_weights *w, const real *x, real *y)
 {
-    real *const buffer0 = call->sums + 384;
+    real *const buffer0 = call->buffers;
     const notebook_lstm_kernel from_1 = {
         1, SIZE_MAX, notebook_lstm_lstm_1_step, notebook_lstm_lstm_1_input, notebook_lstm_lstm_1_advance};
     const notebook_lstm_kernel from_4 = {
@@ -805,49 +812,68 @@ static void notebook_lstm_run(
     notebook_lstm_pass(call, &from_4, 3, w->l1_reverse, buffer0, y + 2);
 }
 
+/* Checks lengths; adds them up where there is no padding. */
+static int notebook_lstm_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+{
+    for (size_t b = 0; lengths && b < B; b++) {
+        if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
+            return NOTEBOOK_LSTM_E_LENGTH;
+        *rows += T ? 0 : lengths[b];
+    }
+    return NOTEBOOK_LSTM_OK;
+}
+
+int notebook_lstm_forward_share(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    size_t rows = 0;
+
+    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+        return NOTEBOOK_LSTM_E_NULL;
+    if (share->first > share->end || share->end > B || share->pass < 0 || share->end_pass > 4)
+        return NOTEBOOK_LSTM_E_SHARE;
+    if (notebook_lstm_add_up(lengths, T, B, &rows))
+        return NOTEBOOK_LSTM_E_LENGTH;
+
+    const size_t fixed = notebook_lstm_workspace(0, 0);
+    const size_t needed = notebook_lstm_workspace(T ? T : rows, T ? B : 1);
+    const size_t before = share->index ? needed + (share->index - 1) * fixed : 0;
+
+    if (workspace_bytes < needed || share->index > (workspace_bytes - needed) / fixed)
+        return NOTEBOOK_LSTM_E_WORKSPACE;
+
+    notebook_lstm_call call = {
+        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .from = share->pass, .to = share->end_pass,
+        .buffers = (real *)workspace + 384,
+        .sums = (real *)workspace + before / sizeof(real)};
+
+    for (size_t b = 0; b < share->first; b++)
+        call.base += call.next ? call.next : lengths[b];
+    notebook_lstm_run(&call, w, x, y);
+    return NOTEBOOK_LSTM_OK;
+}
+
 int notebook_lstm_forward(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const size_t needed = notebook_lstm_workspace(T, B);
-    const notebook_lstm_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1, .sums = workspace};
+    const notebook_lstm_share all = {.end = B, .end_pass = 4};
 
-    if (!w || !s || !x || !y || !workspace)
-        return NOTEBOOK_LSTM_E_NULL;
-    if (!T)
-        return NOTEBOOK_LSTM_E_STEPS;
-    for (size_t b = 0; lengths && b < B; b++)
-        if (!lengths[b] || lengths[b] > T)
-            return NOTEBOOK_LSTM_E_LENGTH;
-    if (workspace_bytes < needed)
-        return NOTEBOOK_LSTM_E_WORKSPACE;
-    notebook_lstm_run(&call, w, x, y);
-    return NOTEBOOK_LSTM_OK;
+    return T ? notebook_lstm_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+             : NOTEBOOK_LSTM_E_STEPS;
 }
 
 int notebook_lstm_forward_ragged(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const notebook_lstm_call call = {
-        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
-    size_t rows = 0;
+    const notebook_lstm_share all = {.end = B, .end_pass = 4};
 
-    if (!w || !s || !x || !lengths || !y || !workspace)
-        return NOTEBOOK_LSTM_E_NULL;
-    for (size_t b = 0; b < B; b++) {
-        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
-            return NOTEBOOK_LSTM_E_LENGTH;
-        rows += lengths[b];
-    }
-
-    const size_t needed = notebook_lstm_workspace(rows, 1);
-
-    if (workspace_bytes < needed)
-        return NOTEBOOK_LSTM_E_WORKSPACE;
-    notebook_lstm_run(&call, w, x, y);
-    return NOTEBOOK_LSTM_OK;
+    return notebook_lstm_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
 #ifdef NOTEBOOK_LSTM_DISPATCH
@@ -855,9 +881,11 @@ int notebook_lstm_forward_ragged(
 /* Until here the public names were those of the portable level. */
 #undef notebook_lstm_forward
 #undef notebook_lstm_forward_ragged
+#undef notebook_lstm_forward_share
 
 __typeof__(notebook_lstm_forward_portable) notebook_lstm_forward, notebook_lstm_forward_avx512, notebook_lstm_forward_avx2;
 __typeof__(notebook_lstm_forward_ragged_portable) notebook_lstm_forward_ragged, notebook_lstm_forward_ragged_avx512, notebook_lstm_forward_ragged_avx2;
+__typeof__(notebook_lstm_forward_share_portable) notebook_lstm_forward_share, notebook_lstm_forward_share_avx512, notebook_lstm_forward_share_avx2;
 
 static bool notebook_lstm_has_avx512(void)
 {
@@ -895,6 +923,14 @@ int notebook_lstm_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return NOTEBOOK_LSTM_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int notebook_lstm_forward_share(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    return NOTEBOOK_LSTM_BEST(forward_share)(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
 }
 
 #endif

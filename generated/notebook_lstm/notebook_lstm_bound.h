@@ -4,11 +4,12 @@
 
 #include "notebook_lstm.h"
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2], c [4][B][2]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2], c [4][B][2]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
+        size_t workspace_bytes);
     const notebook_lstm_weights *w;
     notebook_lstm_state *s; /* [B], scratch */
     const float *h_0, *c_0; /* NULL: zero */
@@ -19,9 +20,10 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    notebook_lstm_share share;
 } notebook_lstm_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 
 #endif

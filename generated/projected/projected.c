@@ -22,6 +22,7 @@
 #if defined(PROJECTED_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define projected_forward projected_forward_portable
 #define projected_forward_ragged projected_forward_ragged_portable
+#define projected_forward_share projected_forward_share_portable
 #else
 #undef PROJECTED_DISPATCH
 #endif
@@ -219,6 +220,8 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    size_t base; /* row of the first step of the first sequence */
+    int from, to; /* passes that are to be done */
     real *sums; /* scratch: [64][24], then m [24][12] */
 } projected_call;
 
@@ -884,9 +887,10 @@ static void projected_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        real *const y_t = y + t * call->step * 10;
+        const size_t at = call->base + t * call->step;
+        real *const y_t = y + at * 10;
 
-        k->step(w, x + t * call->step * k->input, h, call->s->c[pass], call->sums + 1536, y_t);
+        k->step(w, x + at * k->input, h, call->s->c[pass], call->sums + 1536, y_t);
         h = y_t;
     }
     memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
@@ -943,7 +947,7 @@ static void projected_together(
 
     for (size_t r = 0; r < 24; r++)
         rows.m[r] = call->sums + 1536 + r * 12;
-    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
         first = projected_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[24], steps = 0, n = 0, more;
@@ -966,6 +970,8 @@ static void projected_pass(
     const projected_call *call, const projected_kernel *k, int pass, const real *w,
     const real *x, real *y)
 {
+    if (pass < call->from || pass >= call->to)
+        return;
     if (call->B == 1 && projected_steps(call, 0) < k->ahead)
         projected_alone(call, k, pass, w, x, y);
     else
@@ -992,49 +998,67 @@ static void projected_run(
     projected_pass(call, &from_6, 1, w->l0_reverse, x, y + 5);
 }
 
+/* Checks lengths; adds them up where there is no padding. */
+static int projected_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+{
+    for (size_t b = 0; lengths && b < B; b++) {
+        if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
+            return PROJECTED_E_LENGTH;
+        *rows += T ? 0 : lengths[b];
+    }
+    return PROJECTED_OK;
+}
+
+int projected_forward_share(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    size_t rows = 0;
+
+    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+        return PROJECTED_E_NULL;
+    if (share->first > share->end || share->end > B || share->pass < 0 || share->end_pass > 2)
+        return PROJECTED_E_SHARE;
+    if (projected_add_up(lengths, T, B, &rows))
+        return PROJECTED_E_LENGTH;
+
+    const size_t fixed = projected_workspace(0, 0);
+    const size_t needed = projected_workspace(T ? T : rows, T ? B : 1);
+    const size_t before = share->index ? needed + (share->index - 1) * fixed : 0;
+
+    if (workspace_bytes < needed || share->index > (workspace_bytes - needed) / fixed)
+        return PROJECTED_E_WORKSPACE;
+
+    projected_call call = {
+        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .T = T, .B = share->end - share->first, .step = 1, .next = T,
+        .from = share->pass, .to = share->end_pass,
+        .sums = (real *)workspace + before / sizeof(real)};
+
+    for (size_t b = 0; b < share->first; b++)
+        call.base += call.next ? call.next : lengths[b];
+    projected_run(&call, w, x, y);
+    return PROJECTED_OK;
+}
+
 int projected_forward(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const size_t needed = projected_workspace(T, B);
-    const projected_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = 1, .next = T, .sums = workspace};
+    const projected_share all = {.end = B, .end_pass = 2};
 
-    if (!w || !s || !x || !y || !workspace)
-        return PROJECTED_E_NULL;
-    if (!T)
-        return PROJECTED_E_STEPS;
-    for (size_t b = 0; lengths && b < B; b++)
-        if (!lengths[b] || lengths[b] > T)
-            return PROJECTED_E_LENGTH;
-    if (workspace_bytes < needed)
-        return PROJECTED_E_WORKSPACE;
-    projected_run(&call, w, x, y);
-    return PROJECTED_OK;
+    return T ? projected_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+             : PROJECTED_E_STEPS;
 }
 
 int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const projected_call call = {
-        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
-    size_t rows = 0;
+    const projected_share all = {.end = B, .end_pass = 2};
 
-    if (!w || !s || !x || !lengths || !y || !workspace)
-        return PROJECTED_E_NULL;
-    for (size_t b = 0; b < B; b++) {
-        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
-            return PROJECTED_E_LENGTH;
-        rows += lengths[b];
-    }
-
-    const size_t needed = projected_workspace(rows, 1);
-
-    if (workspace_bytes < needed)
-        return PROJECTED_E_WORKSPACE;
-    projected_run(&call, w, x, y);
-    return PROJECTED_OK;
+    return projected_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
 #ifdef PROJECTED_DISPATCH
@@ -1042,9 +1066,11 @@ int projected_forward_ragged(
 /* Until here the public names were those of the portable level. */
 #undef projected_forward
 #undef projected_forward_ragged
+#undef projected_forward_share
 
 __typeof__(projected_forward_portable) projected_forward, projected_forward_avx512, projected_forward_avx2;
 __typeof__(projected_forward_ragged_portable) projected_forward_ragged, projected_forward_ragged_avx512, projected_forward_ragged_avx2;
+__typeof__(projected_forward_share_portable) projected_forward_share, projected_forward_share_avx512, projected_forward_share_avx2;
 
 static bool projected_has_avx512(void)
 {
@@ -1082,6 +1108,14 @@ int projected_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return PROJECTED_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int projected_forward_share(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    return PROJECTED_BEST(forward_share)(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
 }
 
 #endif

@@ -4,36 +4,35 @@
 #include <string.h>
 
 enum {
-    PASSES = 2,
     H = 5 * sizeof(float), /* bytes of h in one pass */
     C = 12 * sizeof(float), /* bytes of c in one pass */
 };
 
 int projected_bound_run(const projected_bound *b)
 {
-    for (size_t n = 0; n < b->B; n++)
-        for (size_t pass = 0; pass < PASSES; pass++)
+    for (size_t n = b->share.first; n < b->share.end; n++)
+        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
             if (b->h_0)
                 memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 5, H);
             else
                 memset(b->s[n].h[pass], 0, H);
-    for (size_t n = 0; n < b->B; n++)
-        for (size_t pass = 0; pass < PASSES; pass++)
+    for (size_t n = b->share.first; n < b->share.end; n++)
+        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
             if (b->c_0)
                 memcpy(b->s[n].c[pass], b->c_0 + (pass * b->B + n) * 12, C);
             else
                 memset(b->s[n].c[pass], 0, C);
 
-    const int code = b->forward(
-        b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
+    const int code = b->forward_share(
+        b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, &b->share, b->workspace, b->workspace_bytes);
 
     if (code)
         return code;
-    for (size_t n = 0; n < b->B; n++)
-        for (size_t pass = 0; pass < PASSES; pass++)
+    for (size_t n = b->share.first; n < b->share.end; n++)
+        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
             memcpy(b->h_n + (pass * b->B + n) * 5, b->s[n].h[pass], H);
-    for (size_t n = 0; n < b->B; n++)
-        for (size_t pass = 0; pass < PASSES; pass++)
+    for (size_t n = b->share.first; n < b->share.end; n++)
+        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
             memcpy(b->c_n + (pass * b->B + n) * 12, b->s[n].c[pass], C);
     return code;
 }

@@ -4,11 +4,12 @@
 
 #include "projected.h"
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+        size_t workspace_bytes);
     const projected_weights *w;
     projected_state *s; /* [B], scratch */
     const float *h_0, *c_0; /* NULL: zero */
@@ -19,9 +20,10 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    projected_share share;
 } projected_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int projected_bound_run(const projected_bound *b);
 
 #endif

@@ -17,10 +17,11 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     PROJECTED_OK = 0,
-    PROJECTED_E_NULL = 1,     /* a pointer is NULL */
-    PROJECTED_E_STEPS = 2,    /* T is 0 */
-    PROJECTED_E_LENGTH = 3,   /* a length is 0 or above T */
-    PROJECTED_E_WORKSPACE = 4 /* the workspace is smaller than projected_workspace says */
+    PROJECTED_E_NULL = 1,      /* a pointer is NULL */
+    PROJECTED_E_STEPS = 2,     /* T is 0 */
+    PROJECTED_E_LENGTH = 3,    /* a length is 0 or above T */
+    PROJECTED_E_WORKSPACE = 4, /* the workspace is smaller than projected_workspace says */
+    PROJECTED_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -57,6 +58,24 @@ int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* What one thread does of a call: sequences from first to before end, passes from pass to before
+ * end_pass; a pass is a layer * 2 + direction. Each thread has an index of its own, from 0. */
+typedef struct {
+    size_t first, end;
+    int pass, end_pass;
+    size_t index;
+} projected_share;
+
+/* A share of projected_forward, or where T is 0 of projected_forward_ragged, with the arguments of
+ * the whole call. Threads may do shares of one call side by side where these have no sequence in
+ * common, or are the two directions of one layer; a layer waits for the one below.
+ * n threads need n - 1 times projected_workspace(0, 0) more of workspace. The numbers, bit for bit, do
+ * not depend on how a call is shared. */
+int projected_forward_share(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+    size_t workspace_bytes);
+
 /* The same calls, one level each. */
 int projected_forward_portable(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
@@ -64,24 +83,37 @@ int projected_forward_portable(
 int projected_forward_ragged_portable(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_share_portable(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+    size_t workspace_bytes);
 int projected_forward_avx2(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int projected_forward_ragged_avx2(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_share_avx2(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+    size_t workspace_bytes);
 int projected_forward_avx512(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int projected_forward_ragged_avx512(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_share_avx512(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+    size_t workspace_bytes);
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const projected_share *share, void *workspace,
+        size_t workspace_bytes);
     const projected_weights *w;
     projected_state *s; /* [B], scratch */
     const float *h_0, *c_0; /* NULL: zero */
@@ -92,14 +124,15 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    projected_share share;
 } projected_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_a8563f14adf73fd7",
+    "projected._projected_42401850bc7851fa",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -17,10 +17,11 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     TONE_OK = 0,
-    TONE_E_NULL = 1,     /* a pointer is NULL */
-    TONE_E_STEPS = 2,    /* T is 0 */
-    TONE_E_LENGTH = 3,   /* a length is 0 or above T */
-    TONE_E_WORKSPACE = 4 /* the workspace is smaller than tone_workspace says */
+    TONE_E_NULL = 1,      /* a pointer is NULL */
+    TONE_E_STEPS = 2,     /* T is 0 */
+    TONE_E_LENGTH = 3,    /* a length is 0 or above T */
+    TONE_E_WORKSPACE = 4, /* the workspace is smaller than tone_workspace says */
+    TONE_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -55,6 +56,24 @@ int tone_forward_ragged(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* What one thread does of a call: sequences from first to before end, passes from pass to before
+ * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+typedef struct {
+    size_t first, end;
+    int pass, end_pass;
+    size_t index;
+} tone_share;
+
+/* A share of tone_forward, or where T is 0 of tone_forward_ragged, with the arguments of
+ * the whole call. Threads may do shares of one call side by side where these have no sequence in
+ * common.
+ * n threads need n - 1 times tone_workspace(0, 0) more of workspace. The numbers, bit for bit, do
+ * not depend on how a call is shared. */
+int tone_forward_share(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes);
+
 /* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);
 
@@ -65,6 +84,10 @@ int tone_forward_portable(
 int tone_forward_ragged_portable(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_share_portable(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes);
 int tone_step_portable(const tone_weights *w, tone_state *s, const float *x, float *y);
 int tone_forward_avx2(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
@@ -72,6 +95,10 @@ int tone_forward_avx2(
 int tone_forward_ragged_avx2(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_share_avx2(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes);
 int tone_step_avx2(const tone_weights *w, tone_state *s, const float *x, float *y);
 int tone_forward_avx512(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
@@ -79,13 +106,18 @@ int tone_forward_avx512(
 int tone_forward_ragged_avx512(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_share_avx512(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes);
 int tone_step_avx512(const tone_weights *w, tone_state *s, const float *x, float *y);
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+        size_t workspace_bytes);
     int (*step)(const tone_weights *w, tone_state *s, const float *x, float *y);
     const tone_weights *w;
     tone_state *s; /* [B], scratch */
@@ -97,9 +129,10 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    tone_share share;
 } tone_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int tone_bound_run(const tone_bound *b);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
@@ -108,7 +141,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_1905e791578eb384",
+    "tone._tone_68fea914550ca592",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

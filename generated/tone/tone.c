@@ -22,6 +22,7 @@
 #if defined(TONE_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define tone_forward tone_forward_portable
 #define tone_forward_ragged tone_forward_ragged_portable
+#define tone_forward_share tone_forward_share_portable
 #define tone_step tone_step_portable
 #else
 #undef TONE_DISPATCH
@@ -200,6 +201,8 @@ typedef struct {
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
+    size_t base; /* row of the first step of the first sequence */
+    int from, to; /* passes that are to be done */
     real *sums; /* scratch: [16][24] */
 } tone_call;
 
@@ -565,9 +568,10 @@ static void tone_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = i;
-        real *const y_t = y + t * call->step * 16;
+        const size_t at = call->base + t * call->step;
+        real *const y_t = y + at * 16;
 
-        k->step(w, x + t * call->step * k->input, h, y_t);
+        k->step(w, x + at * k->input, h, y_t);
         h = y_t;
     }
     memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
@@ -621,7 +625,7 @@ static void tone_together(
     tone_rows rows;
     tone_group g;
 
-    for (size_t b = 0, first = 0; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
         first = tone_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[24], steps = 0, n = 0, more;
@@ -644,6 +648,8 @@ static void tone_pass(
     const tone_call *call, const tone_kernel *k, int pass, const real *w,
     const real *x, real *y)
 {
+    if (pass < call->from || pass >= call->to)
+        return;
     if (call->B == 1 && tone_steps(call, 0) < k->ahead)
         tone_alone(call, k, pass, w, x, y);
     else
@@ -669,49 +675,67 @@ static void tone_run(
     tone_pass(call, &from_1, 0, w->l0, x, y);
 }
 
+/* Checks lengths; adds them up where there is no padding. */
+static int tone_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+{
+    for (size_t b = 0; lengths && b < B; b++) {
+        if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
+            return TONE_E_LENGTH;
+        *rows += T ? 0 : lengths[b];
+    }
+    return TONE_OK;
+}
+
+int tone_forward_share(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    size_t rows = 0;
+
+    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+        return TONE_E_NULL;
+    if (share->first > share->end || share->end > B || share->pass < 0 || share->end_pass > 1)
+        return TONE_E_SHARE;
+    if (tone_add_up(lengths, T, B, &rows))
+        return TONE_E_LENGTH;
+
+    const size_t fixed = tone_workspace(0, 0);
+    const size_t needed = tone_workspace(T ? T : rows, T ? B : 1);
+    const size_t before = share->index ? needed + (share->index - 1) * fixed : 0;
+
+    if (workspace_bytes < needed || share->index > (workspace_bytes - needed) / fixed)
+        return TONE_E_WORKSPACE;
+
+    tone_call call = {
+        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .from = share->pass, .to = share->end_pass,
+        .sums = (real *)workspace + before / sizeof(real)};
+
+    for (size_t b = 0; b < share->first; b++)
+        call.base += call.next ? call.next : lengths[b];
+    tone_run(&call, w, x, y);
+    return TONE_OK;
+}
+
 int tone_forward(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const size_t needed = tone_workspace(T, B);
-    const tone_call call = {
-        .s = s, .lengths = lengths, .T = T, .B = B, .step = B, .next = 1, .sums = workspace};
+    const tone_share all = {.end = B, .end_pass = 1};
 
-    if (!w || !s || !x || !y || !workspace)
-        return TONE_E_NULL;
-    if (!T)
-        return TONE_E_STEPS;
-    for (size_t b = 0; lengths && b < B; b++)
-        if (!lengths[b] || lengths[b] > T)
-            return TONE_E_LENGTH;
-    if (workspace_bytes < needed)
-        return TONE_E_WORKSPACE;
-    tone_run(&call, w, x, y);
-    return TONE_OK;
+    return T ? tone_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+             : TONE_E_STEPS;
 }
 
 int tone_forward_ragged(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    const tone_call call = {
-        .s = s, .lengths = lengths, .B = B, .step = 1, .sums = workspace};
-    size_t rows = 0;
+    const tone_share all = {.end = B, .end_pass = 1};
 
-    if (!w || !s || !x || !lengths || !y || !workspace)
-        return TONE_E_NULL;
-    for (size_t b = 0; b < B; b++) {
-        if (!lengths[b] || lengths[b] > SIZE_MAX - rows)
-            return TONE_E_LENGTH;
-        rows += lengths[b];
-    }
-
-    const size_t needed = tone_workspace(rows, 1);
-
-    if (workspace_bytes < needed)
-        return TONE_E_WORKSPACE;
-    tone_run(&call, w, x, y);
-    return TONE_OK;
+    return tone_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)
@@ -729,10 +753,12 @@ int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)
 /* Until here the public names were those of the portable level. */
 #undef tone_forward
 #undef tone_forward_ragged
+#undef tone_forward_share
 #undef tone_step
 
 __typeof__(tone_forward_portable) tone_forward, tone_forward_avx512, tone_forward_avx2;
 __typeof__(tone_forward_ragged_portable) tone_forward_ragged, tone_forward_ragged_avx512, tone_forward_ragged_avx2;
+__typeof__(tone_forward_share_portable) tone_forward_share, tone_forward_share_avx512, tone_forward_share_avx2;
 __typeof__(tone_step_portable) tone_step, tone_step_avx512, tone_step_avx2;
 
 static bool tone_has_avx512(void)
@@ -771,6 +797,14 @@ int tone_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return TONE_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int tone_forward_share(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes)
+{
+    return TONE_BEST(forward_share)(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
 }
 
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)

@@ -36,10 +36,11 @@ enum {
 /* What every call returns. After an error nothing has been written. */
 enum {
     TONE_OK = 0,
-    TONE_E_NULL = 1,     /* a pointer is NULL */
-    TONE_E_STEPS = 2,    /* T is 0 */
-    TONE_E_LENGTH = 3,   /* a length is 0 or above T */
-    TONE_E_WORKSPACE = 4 /* the workspace is smaller than tone_workspace says */
+    TONE_E_NULL = 1,      /* a pointer is NULL */
+    TONE_E_STEPS = 2,     /* T is 0 */
+    TONE_E_LENGTH = 3,    /* a length is 0 or above T */
+    TONE_E_WORKSPACE = 4, /* the workspace is smaller than tone_workspace says */
+    TONE_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
 
 /* Weights as rnngen packs them, in the order they are read; best aligned to 64 bytes. */
@@ -73,6 +74,24 @@ int tone_forward(
 int tone_forward_ragged(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+
+/* What one thread does of a call: sequences from first to before end, passes from pass to before
+ * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+typedef struct {
+    size_t first, end;
+    int pass, end_pass;
+    size_t index;
+} tone_share;
+
+/* A share of tone_forward, or where T is 0 of tone_forward_ragged, with the arguments of
+ * the whole call. Threads may do shares of one call side by side where these have no sequence in
+ * common.
+ * n threads need n - 1 times tone_workspace(0, 0) more of workspace. The numbers, bit for bit, do
+ * not depend on how a call is shared. */
+int tone_forward_share(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+    size_t workspace_bytes);
 
 /* One step of one sequence: x [1] -> y [16]. The same numbers, bit for bit, as tone_forward. */
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y);

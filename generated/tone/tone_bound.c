@@ -4,26 +4,25 @@
 #include <string.h>
 
 enum {
-    PASSES = 1,
     H = 16 * sizeof(float), /* bytes of h in one pass */
 };
 
 int tone_bound_run(const tone_bound *b)
 {
-    for (size_t n = 0; n < b->B; n++)
-        for (size_t pass = 0; pass < PASSES; pass++)
+    for (size_t n = b->share.first; n < b->share.end; n++)
+        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
             if (b->h_0)
                 memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 16, H);
             else
                 memset(b->s[n].h[pass], 0, H);
 
-    const int code = b->forward(
-        b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, b->workspace, b->workspace_bytes);
+    const int code = b->forward_share(
+        b->w, b->s, b->x, b->lengths, b->y, b->T, b->B, &b->share, b->workspace, b->workspace_bytes);
 
     if (code)
         return code;
-    for (size_t n = 0; n < b->B; n++)
-        for (size_t pass = 0; pass < PASSES; pass++)
+    for (size_t n = b->share.first; n < b->share.end; n++)
+        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
             memcpy(b->h_n + (pass * b->B + n) * 16, b->s[n].h[pass], H);
     return code;
 }
@@ -35,5 +34,6 @@ int tone_bound_step(const tone_bound *b)
 
 int tone_bound_steps(const tone_bound *b, size_t T)
 {
-    return b->forward(b->w, b->s, b->x, NULL, b->y, T, 1, b->workspace, b->workspace_bytes);
+    return b->forward_share(
+        b->w, b->s, b->x, NULL, b->y, T, 1, &b->share, b->workspace, b->workspace_bytes);
 }

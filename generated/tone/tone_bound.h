@@ -4,11 +4,12 @@
 
 #include "tone.h"
 
-/* A call, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
 typedef struct {
-    int (*forward)(
+    int (*forward_share)(
         const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
-        float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+        float *y, size_t T, size_t B, const tone_share *share, void *workspace,
+        size_t workspace_bytes);
     int (*step)(const tone_weights *w, tone_state *s, const float *x, float *y);
     const tone_weights *w;
     tone_state *s; /* [B], scratch */
@@ -20,9 +21,10 @@ typedef struct {
     size_t T, B;
     void *workspace;
     size_t workspace_bytes;
+    tone_share share;
 } tone_bound;
 
-/* A forward call from the given states; returns what it returns, as do the others. */
+/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int tone_bound_run(const tone_bound *b);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */

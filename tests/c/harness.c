@@ -151,6 +151,68 @@ static void ragged(const job *j, size_t inputs)
     free(scratch);
 }
 
+typedef struct {
+    const job *j;
+    N(_share) share;
+    state *s;
+    real *y;
+    void *scratch;
+    size_t bytes;
+} part;
+
+static void *work(void *argument)
+{
+    const part *const p = argument;
+    const job *const j = p->j;
+
+    expect(!N(_forward_share)(j->w, p->s, j->x, j->lengths, p->y, j->T, j->B, &p->share, p->scratch, p->bytes),
+           "a share");
+    return NULL;
+}
+
+/* The same call by two threads: half of the sequences each, then, layer by layer, a direction each. */
+static void shared(const job *j)
+{
+    const int passes = (int)(sizeof j->s->h / sizeof j->s->h[0]);
+    const size_t bytes = N(_workspace)(j->T, j->B) + N(_workspace)(0, 0);
+    const size_t numbers = j->T * j->B * j->outputs;
+    part parts[2];
+    pthread_t thread;
+
+    parts[0] = (part){j, {0, j->B / 2, 0, passes, 0}, malloc(j->B * sizeof(state)),
+                      calloc(numbers, sizeof(real)), malloc(bytes), bytes};
+    parts[1] = parts[0];
+    for (int directions = 1; directions <= 2; directions++) {
+        if (directions == 2 && OUTPUTS == sizeof j->s->h[0] / sizeof(real))
+            break;
+        memcpy(parts[0].s, j->start, j->B * sizeof(state));
+        memset(parts[0].y, 0, numbers * sizeof(real));
+        for (int pass = 0; pass < passes; pass += directions == 2 ? 2 : passes) {
+            for (int i = 0; i < 2; i++)
+                parts[i].share = directions == 2
+                    ? (N(_share)){0, j->B, pass + i, pass + i + 1, (size_t)i}
+                    : (N(_share)){i ? j->B / 2 : 0, i ? j->B : j->B / 2, 0, passes, (size_t)i};
+            expect(!pthread_create(&thread, NULL, work, parts + 1), "a thread");
+            work(parts);
+            pthread_join(thread, NULL);
+        }
+        expect(!memcmp(parts[0].y, j->y, numbers * sizeof(real)), "the output of shares");
+        expect(!memcmp(parts[0].s, j->s, j->B * sizeof(state)), "the states of shares");
+    }
+#define SHARE(...) N(_forward_share)(j->w, parts[0].s, j->x, j->lengths, parts[0].y, j->T, j->B, \
+                                     &(N(_share)){__VA_ARGS__}, parts[0].scratch, bytes)
+    expect(SHARE(0, j->B + 1, 0, passes, 0) == 5, "sequences that are not there");
+    expect(SHARE(1, 0, 0, passes, 0) == 5, "sequences that end before they begin");
+    expect(SHARE(0, j->B, -1, passes, 0) == 5, "a pass before the first");
+    expect(SHARE(0, j->B, 0, passes + 1, 0) == 5, "a pass beyond the last");
+    expect(SHARE(0, j->B, 0, passes, 2) == 4, "scratch for two threads only");
+    expect(N(_forward_share)(j->w, parts[0].s, j->x, j->lengths, parts[0].y, j->T, j->B, NULL,
+                             parts[0].scratch, bytes) == 1, "NULL share");
+    free(parts[0].scratch);
+    free(parts[0].y);
+    free(parts[0].s);
+}
+
 #ifdef STEPS
 /* step after step against forward, bit for bit. */
 static void steps(const job *j, size_t inputs)
@@ -203,6 +265,7 @@ int main(int argc, char **argv)
 #endif
     if (lengths)
         ragged(jobs, inputs);
+    shared(jobs);
     errors(jobs);
     fwrite(jobs[0].y, sizeof *x, T * B * outputs, stdout);
     fwrite(jobs[0].s, sizeof *start, B, stdout);

@@ -76,11 +76,11 @@ class Rnngen(Peer):
         super().__init__(case)
         net = rnngen.compile(case.fields, weights=case.weights())
         x, states = case.arguments()
-        more = {"lengths": case.lengths} if case.form == "lengths" else {}
         if case.form == "packed":
             self.call: Any = Call(net, *tensors(case))
         else:
-            self.call = net.bind(x, _hx(states), **more)
+            lengths = case.lengths if case.form == "lengths" else None
+            self.call = net.bind(x, _hx(states), lengths=lengths)
 
     @property
     def run(self) -> Callable[[], Any]:

@@ -16,7 +16,7 @@ from rnngen.cells import Cell
 CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
 ROWS = 6  # most vectors in a tile; more would only need registers
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
-L2 = 1024 * 1024  # bytes; larger weights are worth reading once for many sequences
+FAR = 4 * 1024 * 1024  # bytes; what comes from L2 needs no asking, asking took 4 % there
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ class Kernel:
         return ROWS if w_ih > L1 else 0
 
     @property
-    def heavy(self) -> bool:
-        """Whether reading all weights once a step costs as much as what is done with them."""
-        return self.size * self.bytes > L2
+    def far(self) -> bool:
+        """Whether its weights lie beyond the caches of a core."""
+        return self.size * self.bytes > FAR
 
     @property
     def projection(self) -> Product | None:

@@ -15,7 +15,7 @@ from rnngen.model import Model, Pass
 from rnngen.spec import Spec
 from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level, Target
 
-ROWS_AHEAD = 24  # rows whose x is summed at once: four tiles of six
+GROUP = 36  # rows: six tiles of six, the sums of which stay in a cache beside the weights
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
@@ -98,16 +98,13 @@ class Plan:
 
     @property
     def group(self) -> int:
-        """Most sequences that run side by side."""
-        return 4 * ROWS_AHEAD if self.heavy else ROWS_AHEAD
+        """Most rows that run side by side: sequences, or steps whose x is summed ahead."""
+        return GROUP
 
     @property
-    def heavy(self) -> bool:
-        return any(kernel.heavy for kernel in self.kernels)
-
-    @property
-    def rows_ahead(self) -> int:
-        return ROWS_AHEAD
+    def fetches(self) -> bool:
+        """Whether some weights come from so far that they have to be asked for in time."""
+        return any(kernel.far for kernel in self.kernels)
 
     @property
     def sums_step(self) -> int:

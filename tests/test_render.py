@@ -83,7 +83,7 @@ def test_code_does_not_grow():
     """Neither with layers, but for a line or two each, nor with T, which nobody gave."""
     sizes = [len(rnngen.generate(spec(num_layers=n))["net.c"].splitlines()) for n in (3, 4, 5)]
     assert sizes[1] - sizes[0] == sizes[2] - sizes[1] <= 4
-    one, large = (rnngen.generate(spec(hidden_size=n))["net.c"] for n in (400, 4000))
+    one, large = (rnngen.generate(spec(hidden_size=n))["net.c"] for n in (800, 4000))
     assert len(one.splitlines()) == len(large.splitlines())
 
 

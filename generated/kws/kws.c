@@ -223,13 +223,13 @@ typedef struct {
     size_t base; /* row of the first step of the first sequence */
     int from, to; /* passes that are to be done */
     real *buffers; /* rows between layers */
-    real *sums; /* scratch: [256][24] */
+    real *sums; /* scratch: [256][36] */
 } kws_call;
 
-/* Steps of sequences, up to 24: where each one reads and writes. */
+/* Steps of sequences, up to 36: where each one reads and writes. */
 typedef struct {
-    const real *x[24], *h[24];
-    real *y[24];
+    const real *x[36], *h[36];
+    real *y[36];
 } kws_rows;
 
 /* What the layers of one shape share. */
@@ -246,8 +246,8 @@ typedef struct {
     int pass;
     size_t n, longest;
     kws_state *s;
-    size_t first[24], steps[24]; /* row of the first step, number of steps */
-    const real *h[24];
+    size_t first[36], steps[36]; /* row of the first step, number of steps */
+    const real *h[36];
 } kws_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -565,12 +565,12 @@ static void kws_gru_40_step(
         kws_gru_40_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real *sums)
 {
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
-        vec *const s = (vec *)(sums + j * 96);
+        vec *const s = (vec *)(sums + j * 144);
 
         for (size_t r = 0; r < n; r++) {
             s[r * 4 + 0] = load(p[0]);
@@ -591,7 +591,7 @@ static void kws_gru_40_advance(
 
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
-        vec *const s = (vec *)(sums + j * 96) + from * 4;
+        vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n == 1) {
             kws_gru_40_rest(w, s, h[0], y[0], j);
@@ -639,12 +639,12 @@ static void kws_gru_64_step(
         kws_gru_64_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real *sums)
 {
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
-        vec *const s = (vec *)(sums + j * 96);
+        vec *const s = (vec *)(sums + j * 144);
 
         for (size_t r = 0; r < n; r++) {
             s[r * 4 + 0] = load(p[0]);
@@ -665,7 +665,7 @@ static void kws_gru_64_advance(
 
     for (int j = 0; j < 64; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
-        vec *const s = (vec *)(sums + j * 96) + from * 4;
+        vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n == 1) {
             kws_gru_64_rest(w, s, h[0], y[0], j);
@@ -707,7 +707,7 @@ static size_t kws_gather(
     g->n = g->longest = 0;
     g->s = call->s + b;
     g->pass = pass;
-    for (; g->n < 24 && b < call->B; g->n++, b++) {
+    for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = kws_steps(call, b);
 
         g->first[g->n] = first;
@@ -739,8 +739,8 @@ static size_t kws_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
- * 24 rows. */
+/* One pass over all sequences, 36 side by side, or fewer and as many steps ahead as make so
+ * many rows. */
 static void kws_together(
     const kws_call *call, const kws_kernel *k, int pass, const real *w,
     const real *x, real *y)
@@ -748,16 +748,16 @@ static void kws_together(
     kws_rows rows;
     kws_group g;
 
-    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 36) {
         first = kws_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
-            size_t ends[24], steps = 0, n = 0, more;
+            size_t ends[36], steps = 0, n = 0, more;
 
             do {
                 more = kws_add(call, k, &g, i++, x, y, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
-            } while (i < g.longest && n + more <= 24);
+            } while (i < g.longest && n + more <= 36);
             k->sum(w, rows.x, n, call->sums);
             for (size_t s = 0, from = 0; s < steps; from = ends[s++])
                 k->advance(w, &rows, from, ends[s] - from, call->sums);
@@ -781,7 +781,7 @@ static void kws_pass(
 
 size_t kws_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 6144 * sizeof(real); /* sums of 24 rows */
+    const size_t fixed = 9216 * sizeof(real); /* sums of 36 rows */
     const size_t each = 64 * sizeof(real); /* buffer0 */
 
     return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
@@ -837,7 +837,7 @@ int kws_forward_share(
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
         .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->pass, .to = share->end_pass,
-        .buffers = (real *)workspace + 6144,
+        .buffers = (real *)workspace + 9216,
         .sums = (real *)workspace + before / sizeof(real)};
 
     for (size_t b = 0; b < share->first; b++)

@@ -143,7 +143,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_749f096a391b2dfa",
+    "kws._kws_4a8119c74be96cc3",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

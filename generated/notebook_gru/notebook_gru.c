@@ -218,13 +218,13 @@ typedef struct {
     size_t base; /* row of the first step of the first sequence */
     int from, to; /* passes that are to be done */
     real *buffers; /* rows between layers */
-    real *sums; /* scratch: [16][24] */
+    real *sums; /* scratch: [16][36] */
 } notebook_gru_call;
 
-/* Steps of sequences, up to 24: where each one reads and writes. */
+/* Steps of sequences, up to 36: where each one reads and writes. */
 typedef struct {
-    const real *x[24], *h[24];
-    real *y[24];
+    const real *x[36], *h[36];
+    real *y[36];
 } notebook_gru_rows;
 
 /* What the layers of one shape share. */
@@ -241,8 +241,8 @@ typedef struct {
     int pass;
     size_t n, longest;
     notebook_gru_state *s;
-    size_t first[24], steps[24]; /* row of the first step, number of steps */
-    const real *h[24];
+    size_t first[36], steps[36]; /* row of the first step, number of steps */
+    const real *h[36];
 } notebook_gru_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -560,12 +560,12 @@ static void notebook_gru_gru_1_step(
         notebook_gru_gru_1_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
-        vec *const s = (vec *)(sums + j * 96);
+        vec *const s = (vec *)(sums + j * 144);
 
         for (size_t r = 0; r < n; r++) {
             s[r * 4 + 0] = load(p[0]);
@@ -586,7 +586,7 @@ static void notebook_gru_gru_1_advance(
 
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
-        vec *const s = (vec *)(sums + j * 96) + from * 4;
+        vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n == 1) {
             notebook_gru_gru_1_rest(w, s, h[0], y[0], j);
@@ -634,12 +634,12 @@ static void notebook_gru_gru_4_step(
         notebook_gru_gru_4_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
-        vec *const s = (vec *)(sums + j * 96);
+        vec *const s = (vec *)(sums + j * 144);
 
         for (size_t r = 0; r < n; r++) {
             s[r * 4 + 0] = load(p[0]);
@@ -660,7 +660,7 @@ static void notebook_gru_gru_4_advance(
 
     for (int j = 0; j < 2; j += LANES) {
         const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
-        vec *const s = (vec *)(sums + j * 96) + from * 4;
+        vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n == 1) {
             notebook_gru_gru_4_rest(w, s, h[0], y[0], j);
@@ -702,7 +702,7 @@ static size_t notebook_gru_gather(
     g->n = g->longest = 0;
     g->s = call->s + b;
     g->pass = pass;
-    for (; g->n < 24 && b < call->B; g->n++, b++) {
+    for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = notebook_gru_steps(call, b);
 
         g->first[g->n] = first;
@@ -734,8 +734,8 @@ static size_t notebook_gru_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
- * 24 rows. */
+/* One pass over all sequences, 36 side by side, or fewer and as many steps ahead as make so
+ * many rows. */
 static void notebook_gru_together(
     const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
     const real *x, real *y)
@@ -743,16 +743,16 @@ static void notebook_gru_together(
     notebook_gru_rows rows;
     notebook_gru_group g;
 
-    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 36) {
         first = notebook_gru_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
-            size_t ends[24], steps = 0, n = 0, more;
+            size_t ends[36], steps = 0, n = 0, more;
 
             do {
                 more = notebook_gru_add(call, k, &g, i++, x, y, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
-            } while (i < g.longest && n + more <= 24);
+            } while (i < g.longest && n + more <= 36);
             k->sum(w, rows.x, n, call->sums);
             for (size_t s = 0, from = 0; s < steps; from = ends[s++])
                 k->advance(w, &rows, from, ends[s] - from, call->sums);
@@ -776,7 +776,7 @@ static void notebook_gru_pass(
 
 size_t notebook_gru_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 384 * sizeof(real); /* sums of 24 rows */
+    const size_t fixed = 576 * sizeof(real); /* sums of 36 rows */
     const size_t each = 4 * sizeof(real); /* buffer0 */
 
     return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
@@ -834,7 +834,7 @@ int notebook_gru_forward_share(
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
         .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->pass, .to = share->end_pass,
-        .buffers = (real *)workspace + 384,
+        .buffers = (real *)workspace + 576,
         .sums = (real *)workspace + before / sizeof(real)};
 
     for (size_t b = 0; b < share->first; b++)

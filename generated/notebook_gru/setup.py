@@ -133,7 +133,7 @@ int notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_15e724fab1472761",
+    "notebook_gru._notebook_gru_adcc1844aa548755",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

@@ -222,13 +222,13 @@ typedef struct {
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
     size_t base; /* row of the first step of the first sequence */
     int from, to; /* passes that are to be done */
-    real *sums; /* scratch: [64][24], then m [24][12] */
+    real *sums; /* scratch: [64][36], then m [36][12] */
 } projected_call;
 
-/* Steps of sequences, up to 24: where each one reads and writes. */
+/* Steps of sequences, up to 36: where each one reads and writes. */
 typedef struct {
-    const real *x[24], *h[24];
-    real *c[24], *m[24], *y[24];
+    const real *x[36], *h[36];
+    real *c[36], *m[36], *y[36];
 } projected_rows;
 
 /* What the layers of one shape share. */
@@ -245,8 +245,8 @@ typedef struct {
     int pass;
     size_t n, longest;
     projected_state *s;
-    size_t first[24], steps[24]; /* row of the first step, number of steps */
-    const real *h[24];
+    size_t first[36], steps[36]; /* row of the first step, number of steps */
+    const real *h[36];
 } projected_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -823,7 +823,7 @@ static void projected_lstm_6_step(
 static void projected_lstm_6_project_rows(const real *w, const real *const *m, size_t n, real *const *y)
 {
     for (int j = 0; j < 5; j += LANES) {
-        vec sums[24];
+        vec sums[36];
 
         for (size_t r = 0; r < n; r++)
             sums[r] = splat(0);
@@ -833,12 +833,12 @@ static void projected_lstm_6_project_rows(const real *w, const real *const *m, s
     }
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][24][4]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void projected_lstm_6_input(const real *w, const real *const *x, size_t n, real *sums)
 {
     for (int j = 0; j < 12; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
-        vec *const s = (vec *)(sums + j * 96);
+        vec *const s = (vec *)(sums + j * 144);
 
         for (size_t r = 0; r < n; r++) {
             s[r * 4 + 0] = load(p[0]);
@@ -860,7 +860,7 @@ static void projected_lstm_6_advance(
 
     for (int j = 0; j < 12; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
-        vec *const s = (vec *)(sums + j * 96) + from * 4;
+        vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n == 1) {
             projected_lstm_6_rest(w, s, h[0], c[0], y[0], j);
@@ -890,7 +890,7 @@ static void projected_alone(
         const size_t at = call->base + t * call->step;
         real *const y_t = y + at * 10;
 
-        k->step(w, x + at * k->input, h, call->s->c[pass], call->sums + 1536, y_t);
+        k->step(w, x + at * k->input, h, call->s->c[pass], call->sums + 2304, y_t);
         h = y_t;
     }
     memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
@@ -903,7 +903,7 @@ static size_t projected_gather(
     g->n = g->longest = 0;
     g->s = call->s + b;
     g->pass = pass;
-    for (; g->n < 24 && b < call->B; g->n++, b++) {
+    for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = projected_steps(call, b);
 
         g->first[g->n] = first;
@@ -936,8 +936,8 @@ static size_t projected_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
- * 24 rows. */
+/* One pass over all sequences, 36 side by side, or fewer and as many steps ahead as make so
+ * many rows. */
 static void projected_together(
     const projected_call *call, const projected_kernel *k, int pass, const real *w,
     const real *x, real *y)
@@ -945,18 +945,18 @@ static void projected_together(
     projected_rows rows;
     projected_group g;
 
-    for (size_t r = 0; r < 24; r++)
-        rows.m[r] = call->sums + 1536 + r * 12;
-    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
+    for (size_t r = 0; r < 36; r++)
+        rows.m[r] = call->sums + 2304 + r * 12;
+    for (size_t b = 0, first = call->base; b < call->B; b += 36) {
         first = projected_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
-            size_t ends[24], steps = 0, n = 0, more;
+            size_t ends[36], steps = 0, n = 0, more;
 
             do {
                 more = projected_add(call, k, &g, i++, x, y, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
-            } while (i < g.longest && n + more <= 24);
+            } while (i < g.longest && n + more <= 36);
             k->sum(w, rows.x, n, call->sums);
             for (size_t s = 0, from = 0; s < steps; from = ends[s++])
                 k->advance(w, &rows, from, ends[s] - from, call->sums);
@@ -980,7 +980,7 @@ static void projected_pass(
 
 size_t projected_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 1824 * sizeof(real); /* sums of 24 rows, m */
+    const size_t fixed = 2736 * sizeof(real); /* sums of 36 rows, m */
 
     (void)T;
     (void)B;

@@ -132,7 +132,7 @@ int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_42401850bc7851fa",
+    "projected._projected_426519381e8b4429",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -141,7 +141,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_68fea914550ca592",
+    "tone._tone_778a0a4dacd509e7",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -203,13 +203,13 @@ typedef struct {
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
     size_t base; /* row of the first step of the first sequence */
     int from, to; /* passes that are to be done */
-    real *sums; /* scratch: [16][24] */
+    real *sums; /* scratch: [16][36] */
 } tone_call;
 
-/* Steps of sequences, up to 24: where each one reads and writes. */
+/* Steps of sequences, up to 36: where each one reads and writes. */
 typedef struct {
-    const real *x[24], *h[24];
-    real *y[24];
+    const real *x[36], *h[36];
+    real *y[36];
 } tone_rows;
 
 /* What the layers of one shape share. */
@@ -226,8 +226,8 @@ typedef struct {
     int pass;
     size_t n, longest;
     tone_state *s;
-    size_t first[24], steps[24]; /* row of the first step, number of steps */
-    const real *h[24];
+    size_t first[36], steps[36]; /* row of the first step, number of steps */
+    const real *h[36];
 } tone_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -519,12 +519,12 @@ static void tone_rnn_1_step(
         tone_rnn_1_tile(w, x, h, y, j);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][24][1]. */
+/* Sums of n rows of x and the biases -> sums [vectors of units][36][1]. */
 static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
     for (int j = 0; j < 16; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
-        vec *const s = (vec *)(sums + j * 24);
+        vec *const s = (vec *)(sums + j * 36);
 
         for (size_t r = 0; r < n; r++) {
             s[r * 1 + 0] = load(p[0]);
@@ -542,7 +542,7 @@ static void tone_rnn_1_advance(
 
     for (int j = 0; j < 16; j += LANES) {
         const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
-        vec *const s = (vec *)(sums + j * 24) + from * 1;
+        vec *const s = (vec *)(sums + j * 36) + from * 1;
 
         if (n == 1) {
             tone_rnn_1_rest(w, s, h[0], y[0], j);
@@ -584,7 +584,7 @@ static size_t tone_gather(
     g->n = g->longest = 0;
     g->s = call->s + b;
     g->pass = pass;
-    for (; g->n < 24 && b < call->B; g->n++, b++) {
+    for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = tone_steps(call, b);
 
         g->first[g->n] = first;
@@ -616,8 +616,8 @@ static size_t tone_add(
     return n;
 }
 
-/* One pass over all sequences, 24 side by side, and over as many steps ahead as make
- * 24 rows. */
+/* One pass over all sequences, 36 side by side, or fewer and as many steps ahead as make so
+ * many rows. */
 static void tone_together(
     const tone_call *call, const tone_kernel *k, int pass, const real *w,
     const real *x, real *y)
@@ -625,16 +625,16 @@ static void tone_together(
     tone_rows rows;
     tone_group g;
 
-    for (size_t b = 0, first = call->base; b < call->B; b += 24) {
+    for (size_t b = 0, first = call->base; b < call->B; b += 36) {
         first = tone_gather(call, pass, b, first, &g);
         for (size_t i = 0; i < g.longest;) {
-            size_t ends[24], steps = 0, n = 0, more;
+            size_t ends[36], steps = 0, n = 0, more;
 
             do {
                 more = tone_add(call, k, &g, i++, x, y, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
-            } while (i < g.longest && n + more <= 24);
+            } while (i < g.longest && n + more <= 36);
             k->sum(w, rows.x, n, call->sums);
             for (size_t s = 0, from = 0; s < steps; from = ends[s++])
                 k->advance(w, &rows, from, ends[s] - from, call->sums);
@@ -658,7 +658,7 @@ static void tone_pass(
 
 size_t tone_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 384 * sizeof(real); /* sums of 24 rows */
+    const size_t fixed = 576 * sizeof(real); /* sums of 36 rows */
 
     (void)T;
     (void)B;

@@ -145,3 +145,26 @@ def test_pictures_are_drawn_the_same_each_time(modules, tmp_path):
     assert drawn[0] == drawn[1]
     names = {f"cpu-{n}.{s}" for n in ("speedup", "roofline", "steps") for s in ("svg", "png")}
     assert set(drawn[0]) == names
+
+
+def test_shapes(modules, monkeypatch, tmp_path):
+    """Ratios by work: of two networks as fast, the one with less to do is the worse."""
+    shapes = importlib.import_module("shapes")
+    small, large = shapes.sized(2, 4), shapes.sized(4, 4)
+    monkeypatch.setattr(shapes, "SHAPES", ((2, 1),))
+    monkeypatch.setattr(shapes, "pairs", lambda: iter([shapes.Pair("series", small, large)]))
+    monkeypatch.setattr(shapes, "shared", lambda: iter([]))
+    monkeypatch.setattr(shapes.bench, "medians", lambda calls: dict.fromkeys(calls, 1e-6))
+    monkeypatch.setattr("sys.argv", ["shapes.py", "--out", str(tmp_path)])
+    shapes.main()
+    (line,) = json.loads((tmp_path / "shapes.json").read_text())["lines"]
+    weights = [4 * 4 * (inputs + 4) + 2 * 4 * 4 for inputs in (2, 4)]
+    assert line == {
+        "series": "series",
+        "network": small,
+        "own_s": 1e-6,
+        "other_s": 1e-6,
+        "steps": 2,
+        "batch": 1,
+        "ratio": round(weights[1] / weights[0], 3),
+    }

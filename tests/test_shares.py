@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -143,6 +144,23 @@ def test_an_error_is_answered():
     stages = [[lambda: 0, lambda: 4, lambda: 3], [lambda: calls.append(1) or 0]]
     assert shares.run(stages) == 4
     assert not calls
+
+
+def test_others_end_before_an_interrupt_leaves():
+    """They write into memory that the caller may want to use again."""
+    ended = []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    def other():
+        time.sleep(0.3)
+        ended.append(True)
+        return 0
+
+    with pytest.raises(KeyboardInterrupt):
+        shares.run([[interrupted, other]])
+    assert ended
 
 
 @pytest.mark.usefixtures("cc")

@@ -47,7 +47,8 @@ size_t notebook_gru_workspace(size_t T, size_t B);
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns.
- * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing, takes less than 8 KB of stack. */
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing, takes less than 8 KB of
+ * stack. */
 int notebook_gru_forward(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
@@ -133,7 +134,7 @@ int notebook_gru_bound_run(const notebook_gru_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_5b005de29ccc495f",
+    "notebook_gru._notebook_gru_6ac819bed0c7f73a",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

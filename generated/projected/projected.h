@@ -65,7 +65,8 @@ size_t projected_workspace(size_t T, size_t B);
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns.
- * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing, takes less than 8 KB of stack. */
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing, takes less than 8 KB of
+ * stack. */
 int projected_forward(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);

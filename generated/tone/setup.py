@@ -44,7 +44,8 @@ size_t tone_workspace(size_t T, size_t B);
  * lengths [B] says how many steps each sequence has, 1 to T; NULL: T each. Steps beyond a length
  * are neither read in x nor written in y.
  * workspace is aligned as malloc aligns.
- * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing, takes less than 8 KB of stack. */
+ * B may be 0. Nothing may overlap. Keeps no pointer, allocates nothing, takes less than 8 KB of
+ * stack. */
 int tone_forward(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
@@ -141,7 +142,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_4e0df205f708f479",
+    "tone._tone_8460e4f5f9290b84",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

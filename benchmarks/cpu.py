@@ -6,7 +6,6 @@ python benchmarks/cpu.py [--quick] [--out DIR] [--peers torch,onnxruntime]
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import statistics
@@ -57,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     machine = host.limits()
     effort = QUICK if options.quick else FULL
     document: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": host.today(),
         "machine": host.describe(core) | limits(machine),
         "versions": host.versions(),
         "absent": [name for name in names if name not in here],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import re
@@ -13,6 +14,11 @@ from rnngen import doctor
 
 PACKAGES = ("rnngen", "numpy", "torch", "onnx", "onnxruntime", "openvino", "MNN")
 UNITS = {"K": 1024, "M": 1024**2}
+
+
+def today() -> str:
+    """The date, in UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
 
 
 def describe(core: int) -> dict[str, Any]:

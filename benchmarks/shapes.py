@@ -2,13 +2,13 @@
 
 python benchmarks/shapes.py [--out DIR]
 
-Each line is a ratio of two calls that took turns on one pinned core (threads: on all of them).
+Each line is a ratio of two calls that took turns on one pinned core: the network's time over that
+of the one beside it, by the weights of both; of threads, on all cores, the time of one over two.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 from collections.abc import Iterator
@@ -112,7 +112,7 @@ def main() -> None:
     if len(cores) > 1:
         lines += shared()
     document = {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": host.today(),
         "machine": host.describe(min(cores)),
         "versions": host.versions(),
         "lines": lines,

@@ -43,7 +43,7 @@ class Call:
         threads = max(map(len, stages), default=1)
         fields = _fields(net, given, states, output, last, memory, threads)
         run = net.function("_bound_run")
-        parts = [[_bound(net, (run,), fields, share)[0] for share in stage] for stage in stages]
+        parts = [[_Bound(run, _struct(net, fields, s), fields) for s in stage] for stage in stages]
         self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, parts)
         self.output = tensors.in_kind(output, tensor)
         self.h_n, *rest = (tensors.in_kind(a, tensor) for a in last)
@@ -81,8 +81,9 @@ class Stream:
         self._memory = np.zeros((1, calls.state_size(plan)), spec.dtype)
         fields = _fields(net, given, (), self.y, (), self._memory, 1)
         self._views = calls.state_views(plan, self._memory)
-        both = (net.function("_bound_step"), net.function("_bound_steps"))
-        self.step, self._run = _bound(net, both, fields, shares.whole(plan, given))
+        struct = _struct(net, fields, shares.whole(plan, given))
+        self.step = _Bound(net.function("_bound_step"), struct, fields)
+        self._run = _Bound(net.function("_bound_steps"), struct, fields)
 
     def run(self, steps: int) -> None:
         """The first `steps` rows of x -> those of y. Raises ValueError if there are not so many."""
@@ -115,12 +116,9 @@ class _Bound(partial[int]):
         return self
 
 
-def _bound(
-    net: Any, functions: Sequence[Any], fields: tuple[Any, ...], share: Share
-) -> list[_Bound]:
-    """C functions of one struct, which does not keep alive what it points to."""
-    struct = net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, share))
-    return [_Bound(function, struct, fields) for function in functions]
+def _struct(net: Any, fields: tuple[Any, ...], share: Share) -> Any:
+    """The C struct of a call or a share of it; it does not keep alive what it points to."""
+    return net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, share))
 
 
 def _fields(
@@ -132,11 +130,14 @@ def _fields(
     memory: Array,
     threads: int,
 ) -> tuple[Any, ...]:
-    """The C struct of a call that so many threads share, but for the share of each."""
+    """What all structs of a call begin with; so many threads share it."""
     pointer = net.pointer
     nothing = [None] * len(net.plan.state_sizes)
     rows = (given.steps, given.batch) if given.steps else (given.rows, 1)
-    scratch = tensors.aligned(net.workspace(*rows) + (threads - 1) * net.workspace(0, 0))
+    nbytes = net.workspace(*rows)
+    if threads > 1:
+        nbytes += (threads - 1) * net.workspace(0, 0)
+    scratch = tensors.aligned(nbytes)
     return (
         *(net.address(call) for call in ("forward_share", "step") if call in net.plan.calls),
         pointer(net.packed(), "weights"),

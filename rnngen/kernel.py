@@ -16,7 +16,7 @@ from rnngen.cells import Cell
 CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
 ROWS = 6  # most vectors in a tile; more would only need registers
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
-FAR = 4 * 1024 * 1024  # bytes; what comes from L2 needs no asking, asking took 4 % there
+FAR = 4 * 1024 * 1024  # bytes; weights beyond are asked for in time, nearer ones come by themselves
 
 
 @dataclass(frozen=True)

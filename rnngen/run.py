@@ -184,7 +184,7 @@ class Network:
         return getattr(self.library.lib, self.spec.name + suffix)
 
     def address(self, call: str) -> Any:
-        """A public call, forward, forward_ragged or step, of the level that was asked for."""
+        """A public call, one of the plan's, of the level that was asked for."""
         name = f"{self.spec.name}_{call}{self.library.level}"
         return self.library.ffi.addressof(self.library.lib, name)
 

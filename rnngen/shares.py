@@ -20,7 +20,7 @@ MIN_ROWS = 12  # sequences that one thread should have: tiles of fewer do less w
 
 
 class Share(NamedTuple):
-    """What one thread does, as the C has it: ranges of sequences and passes, its own scratch."""
+    """What one thread does, as the C has it: ranges of sequences and passes, and its number."""
 
     first: int
     end: int
@@ -57,7 +57,7 @@ def whole(plan: Plan, given: Input) -> Share:
 
 def _side_by_side(ranges: list[tuple[int, int]], passes: list[tuple[int, int]]) -> list[Share]:
     both = [(*sequences, *some) for sequences in ranges for some in passes]
-    return [Share(*share, index) for index, share in enumerate(both)]
+    return [Share(*share, thread) for thread, share in enumerate(both)]
 
 
 def _ranges(given: Input, parts: int, lead: float = 0) -> list[tuple[int, int]]:

@@ -166,7 +166,7 @@ static inline vec clamp(vec x, real low, real high)
 {
 #ifdef KWS_ASM /* gcc would compare and select */
     __asm__("vmaxps{ %0, %1, %0| %0, %1, %0}\n\tvminps{ %0, %2, %0| %0, %2, %0}"
-            : "+v"(x) : "v"(splat(low)), "v"(splat(high)));
+            : "+&v"(x) : "v"(splat(low)), "v"(splat(high)));
     return x;
 #else
     const vec x_low = less(x, splat(low), splat(low), x);
@@ -821,22 +821,22 @@ int kws_forward_share(
 
     if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
         return KWS_E_NULL;
-    if (share->first > share->end || share->end > B || share->pass < 0 || share->end_pass > 2)
+    if (share->first > share->end || share->end > B || share->first_pass < 0 || share->end_pass > 2)
         return KWS_E_SHARE;
     if (kws_add_up(lengths, T, B, &rows))
         return KWS_E_LENGTH;
 
     const size_t fixed = kws_workspace(0, 0);
     const size_t needed = kws_workspace(T ? T : rows, T ? B : 1);
-    const size_t before = share->index ? needed + (share->index - 1) * fixed : 0;
+    const size_t before = share->thread ? needed + (share->thread - 1) * fixed : 0;
 
-    if (workspace_bytes < needed || share->index > (workspace_bytes - needed) / fixed)
+    if (workspace_bytes < needed || share->thread > (workspace_bytes - needed) / fixed)
         return KWS_E_WORKSPACE;
 
     kws_call call = {
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
         .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
-        .from = share->pass, .to = share->end_pass,
+        .from = share->first_pass, .to = share->end_pass,
         .buffers = (real *)workspace + 9216,
         .sums = (real *)workspace + before / sizeof(real)};
 

@@ -76,12 +76,12 @@ int kws_forward_ragged(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
-/* What one thread does of a call: sequences from first to before end, passes from pass to before
- * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+/* What one thread does of a call: sequences from first to before end, passes from first_pass to
+ * before end_pass; a pass is a layer. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
-    int pass, end_pass;
-    size_t index;
+    int first_pass, end_pass;
+    size_t thread;
 } kws_share;
 
 /* A share of kws_forward, or where T is 0 of kws_forward_ragged, with the arguments of

@@ -61,12 +61,12 @@ int notebook_lstm_forward_ragged(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
-/* What one thread does of a call: sequences from first to before end, passes from pass to before
- * end_pass; a pass is a layer * 2 + direction. Each thread has an index of its own, from 0. */
+/* What one thread does of a call: sequences from first to before end, passes from first_pass to
+ * before end_pass; a pass is a layer * 2 + direction. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
-    int pass, end_pass;
-    size_t index;
+    int first_pass, end_pass;
+    size_t thread;
 } notebook_lstm_share;
 
 /* A share of notebook_lstm_forward, or where T is 0 of notebook_lstm_forward_ragged, with the arguments of
@@ -135,7 +135,7 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_17e530d3a34b22c5",
+    "notebook_lstm._notebook_lstm_6fecfc69013d1e1a",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

@@ -11,13 +11,13 @@ enum {
 int projected_bound_run(const projected_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
-        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
+        for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
             if (b->h_0)
                 memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 5, H);
             else
                 memset(b->s[n].h[pass], 0, H);
     for (size_t n = b->share.first; n < b->share.end; n++)
-        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
+        for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
             if (b->c_0)
                 memcpy(b->s[n].c[pass], b->c_0 + (pass * b->B + n) * 12, C);
             else
@@ -29,10 +29,10 @@ int projected_bound_run(const projected_bound *b)
     if (code)
         return code;
     for (size_t n = b->share.first; n < b->share.end; n++)
-        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
+        for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
             memcpy(b->h_n + (pass * b->B + n) * 5, b->s[n].h[pass], H);
     for (size_t n = b->share.first; n < b->share.end; n++)
-        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
+        for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
             memcpy(b->c_n + (pass * b->B + n) * 12, b->s[n].c[pass], C);
     return code;
 }

@@ -59,12 +59,12 @@ int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
-/* What one thread does of a call: sequences from first to before end, passes from pass to before
- * end_pass; a pass is a layer * 2 + direction. Each thread has an index of its own, from 0. */
+/* What one thread does of a call: sequences from first to before end, passes from first_pass to
+ * before end_pass; a pass is a layer * 2 + direction. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
-    int pass, end_pass;
-    size_t index;
+    int first_pass, end_pass;
+    size_t thread;
 } projected_share;
 
 /* A share of projected_forward, or where T is 0 of projected_forward_ragged, with the arguments of
@@ -133,7 +133,7 @@ int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_b078221b20996f61",
+    "projected._projected_1e92e459656ad9a3",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

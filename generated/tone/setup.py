@@ -57,12 +57,12 @@ int tone_forward_ragged(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
-/* What one thread does of a call: sequences from first to before end, passes from pass to before
- * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+/* What one thread does of a call: sequences from first to before end, passes from first_pass to
+ * before end_pass; a pass is a layer. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
-    int pass, end_pass;
-    size_t index;
+    int first_pass, end_pass;
+    size_t thread;
 } tone_share;
 
 /* A share of tone_forward, or where T is 0 of tone_forward_ragged, with the arguments of
@@ -142,7 +142,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_8460e4f5f9290b84",
+    "tone._tone_eb1bb98419f49045",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

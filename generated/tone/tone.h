@@ -76,12 +76,12 @@ int tone_forward_ragged(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
-/* What one thread does of a call: sequences from first to before end, passes from pass to before
- * end_pass; a pass is a layer. Each thread has an index of its own, from 0. */
+/* What one thread does of a call: sequences from first to before end, passes from first_pass to
+ * before end_pass; a pass is a layer. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
-    int pass, end_pass;
-    size_t index;
+    int first_pass, end_pass;
+    size_t thread;
 } tone_share;
 
 /* A share of tone_forward, or where T is 0 of tone_forward_ragged, with the arguments of

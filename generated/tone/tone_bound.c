@@ -10,7 +10,7 @@ enum {
 int tone_bound_run(const tone_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
-        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
+        for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
             if (b->h_0)
                 memcpy(b->s[n].h[pass], b->h_0 + (pass * b->B + n) * 16, H);
             else
@@ -22,7 +22,7 @@ int tone_bound_run(const tone_bound *b)
     if (code)
         return code;
     for (size_t n = b->share.first; n < b->share.end; n++)
-        for (size_t pass = (size_t)b->share.pass; pass < (size_t)b->share.end_pass; pass++)
+        for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
             memcpy(b->h_n + (pass * b->B + n) * 16, b->s[n].h[pass], H);
     return code;
 }

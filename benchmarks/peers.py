@@ -74,7 +74,7 @@ class Rnngen(Peer):
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        net = rnngen.compile(case.fields, weights=case.weights())
+        net: Any = rnngen.compile(case.fields, weights=case.weights())
         x, states = case.arguments()
         if case.form == "packed":
             self.call: Any = Call(net, *tensors(case))

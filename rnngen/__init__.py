@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnngen.run import Network
+    from rnngen.run import AnyNetwork
     from rnngen.spec import Spec
 
 __version__ = "0.1.0"
@@ -39,12 +39,15 @@ def generate(
     With `weights`, a file or state_dict, two more files hold them as a constant.
     Raises SpecError, WeightsError.
     """
-    from rnngen import model, pack, plan, render
+    from rnngen import cuda, model, pack, render
     from rnngen import weights as weights_
+    from rnngen.errors import WeightsError
 
-    decided = plan.decide(model.resolve(load_spec(spec)))
+    decided = cuda.decide(model.resolve(load_spec(spec)))
     files = render.files(decided)
     if weights is not None:
+        if isinstance(decided, cuda.CudaPlan):
+            raise WeightsError("weights: as source for target c; got target cuda")
         packed = pack.pack(decided, weights_.load(weights, decided.model))
         files |= render.baked(decided, packed)
     return files
@@ -54,7 +57,7 @@ def compile(
     spec: Spec | str | Path | Mapping[str, Any] | Any,
     weights: str | Path | Mapping[str, Any] | None = None,
     threads: int = 1,
-) -> Network:
+) -> AnyNetwork:
     """A network for this machine, ready to be called as torch.nn's are.
 
     `spec` is anything that `load_spec` takes, or a torch.nn.LSTM, GRU or RNN, which brings its

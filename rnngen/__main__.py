@@ -16,7 +16,7 @@ from rnngen import __version__
 
 app = typer.Typer(
     name="rnngen",
-    help="Specialised C for recurrent networks, checked against torch.nn.",
+    help="Specialised C and CUDA for recurrent networks, checked against torch.nn.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -29,6 +29,9 @@ Out = Annotated[Path | None, typer.Option(help="Where folders are made.", show_d
 WeightsFile = Annotated[
     Path | None,
     typer.Option("--weights", help="A .safetensors or .pt file instead of the spec's."),
+]
+Target = Annotated[
+    str | None, typer.Option(help="c or cuda instead of the spec's.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and verdicts only.")]
@@ -49,7 +52,7 @@ def options(
         bool, typer.Option("--debug", help="Show Python's traceback of an error.")
     ] = False,
 ) -> None:
-    """Specialised C for recurrent networks, checked against torch.nn."""
+    """Specialised C and CUDA for recurrent networks, checked against torch.nn."""
 
 
 @app.command()
@@ -68,13 +71,14 @@ def generate(
     out: Out = None,
     weights: WeightsFile = None,
     bake: Annotated[bool, typer.Option("--bake", help="Also write the weights as C.")] = False,
+    target: Target = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the C of a spec. Needs no compiler."""
+    """Write the C or CUDA of a spec. Needs no compiler."""
     from rnngen import console, jobs
 
-    console.paths(jobs.generate(spec, out, weights, bake), json, quiet)
+    console.paths(jobs.generate(spec, out, weights, bake, target), json, quiet)
 
 
 @app.command()
@@ -82,6 +86,7 @@ def build(
     spec: SpecFile,
     out: Out = None,
     weights: WeightsFile = None,
+    target: Target = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,20 +94,24 @@ def build(
     from rnngen import console, jobs
 
     with console.progress(f"building {spec}", quiet):
-        result = jobs.make(spec, out, weights)
+        result = jobs.make(spec, out, weights, target)
     console.built(result, json, quiet)
     raise typer.Exit(0 if result.report is None or result.report.ok else 1)
 
 
 @app.command()
 def validate(
-    spec: SpecFile, weights: WeightsFile = None, json: Json = False, quiet: Quiet = False
+    spec: SpecFile,
+    weights: WeightsFile = None,
+    target: Target = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare a spec with torch.nn in float64 over a grid of calls. Exit code 1 if one fails."""
     from rnngen import console, jobs
 
     with console.progress(f"validating {spec}", quiet):
-        report = jobs.check(spec, weights)
+        report = jobs.check(spec, weights, target)
     console.validated(report, json, quiet)
     raise typer.Exit(0 if report.ok else 1)
 

@@ -17,6 +17,7 @@ import cffi
 
 from rnngen import cache, compiler, processor, render
 from rnngen.compiler import Compiler
+from rnngen.cuda import CudaPlan
 from rnngen.errors import BuildError
 from rnngen.plan import Plan
 from rnngen.targets import Target
@@ -72,9 +73,61 @@ def module(source: Source, target: Target) -> Library:
     return load(source.name, found.path, found.code_bytes)
 
 
+def shared(plan: CudaPlan) -> Library:
+    """Compile a CUDA network into a shared library, or find it in the cache, and open it.
+
+    Raises BuildError.
+    """
+    files = render.files(plan)
+    name = render.module_name([plan])
+    cc = compiler.find(plan.target)
+    source = Source(name, files, render.declarations(plan), plan.flags)
+    found = cache.entry(
+        key(source, cc), f"{name}.so", lambda folder: _nvcc(folder, source, cc, plan.sources)
+    )
+    return opened(plan, found.path)
+
+
+def opened(plan: CudaPlan, path: Path) -> Library:
+    """Open the shared library of a CUDA network; it needs no device for that. Raises BuildError."""
+    ffi = cffi.FFI()
+    ffi.cdef("typedef int cudaError_t; typedef struct CUstream_st *cudaStream_t;")
+    ffi.cdef(render.declarations(plan))
+    try:
+        return Library(path, 0, ffi.dlopen(str(path)), ffi)
+    except OSError as error:
+        raise BuildError(f"module: {path.name} cannot be loaded: {error}") from None
+
+
+def _nvcc(folder: Path, source: Source, cc: Compiler, units: Sequence[str]) -> int:
+    """Write sources and make a shared library of them in `folder`."""
+    for file, text in source.files.items():
+        (folder / file).write_text(text)
+    library = f"{source.name}.so"
+    cc.run(*source.flags, *cc.flags, "-shared", "-o", library, *units, folder=folder)
+    _check_made(folder, [library], cc)
+    _tidy(folder)
+    return 0
+
+
+def _check_made(folder: Path, files: Sequence[str], cc: Compiler) -> None:
+    """Raises BuildError if a compiler that reported success has left a file out."""
+    for file in files:
+        if not (folder / file).is_file():
+            command = " ".join(cc.command)
+            raise BuildError(f"compiler: {command} said that all is well, and there is no {file}")
+
+
+def _tidy(folder: Path) -> None:
+    """Keep libraries only."""
+    for left in folder.iterdir():
+        if left.suffix != ".so":
+            left.unlink()
+
+
 def key(source: Source, cc: Compiler) -> str:
     """Digest of a name and of all that native code depends on: compiler, flags, processor."""
-    machine = (cc.identity, cffi.__version__, processor.identity())
+    machine = (cc.identity, cffi.__version__, processor.identity(), *processor.cards())
     parts = [source.name, *cc.command, *source.flags, *cc.flags, *machine]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -111,14 +164,9 @@ def _compile(folder: Path, source: Source, cc: Compiler) -> int:
         else ["-shared"]
     )
     cc.run(*cc.flags, *link, "-o", f"{name}.abi3.so", "_glue.o", *objects, folder=folder)
-    for file in (*objects, f"{name}.abi3.so"):
-        if not (folder / file).is_file():
-            command = " ".join(cc.command)
-            raise BuildError(f"compiler: {command} said that all is well, and there is no {file}")
+    _check_made(folder, [*objects, f"{name}.abi3.so"], cc)
     code = sum(_text_bytes(folder / file) for file in objects)
-    for left in folder.iterdir():
-        if left.suffix != ".so":
-            left.unlink()
+    _tidy(folder)
     return code
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rnngen import tensors
+from rnngen.outline import Outline
 from rnngen.plan import Plan
 from rnngen.spec import Spec
 
 Array = npt.NDArray[Any]
+Read = Callable[[Any, str, str], Any]  # what was given, its name for messages, the dtype it has
 
 
 class Input(NamedTuple):
@@ -34,9 +36,12 @@ class Input(NamedTuple):
         return self.x.ndim == 3 or not self.steps
 
 
-def dense(spec: Spec, value: Any, lengths: Any) -> Input:
-    """A tensor or array, 3-D or 2-D without batch. Raises ValueError, RuntimeError, TypeError."""
-    x = tensors.to_array(value, "input", spec.dtype)
+def dense(spec: Spec, value: Any, lengths: Any, read: Read = tensors.to_array) -> Input:
+    """A tensor or array, 3-D or 2-D without batch; `read` says what there is to be made of it.
+
+    Raises ValueError, RuntimeError, TypeError.
+    """
+    x = read(value, "input", spec.dtype)
     if x.ndim not in (2, 3):
         kind = spec.cell.upper()
         raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {x.ndim}D instead")
@@ -53,8 +58,10 @@ def dense(spec: Spec, value: Any, lengths: Any) -> Input:
     return Input(contiguous(x), steps, batch, _lengths(lengths, steps, batch))
 
 
-def contiguous(x: Array) -> Array:
+def contiguous(x: Any) -> Any:
     """The array itself where C can read it, else a copy; an offset of odd bytes needs one too."""
+    if tensors.is_tensor(x):
+        return x.contiguous()
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
@@ -65,7 +72,7 @@ def check_in_place(what: str, array: Array) -> None:
         raise ValueError(f"bind: {what} contiguous in memory, to be read in place; got {got}")
 
 
-def check_width(spec: Spec, x: Array) -> None:
+def check_width(spec: Spec, x: Any) -> None:
     """Raises RuntimeError unless the last dimension of x is I."""
     if x.shape[-1] != spec.input_size:
         raise RuntimeError(
@@ -96,13 +103,7 @@ def packed(spec: Spec, value: Any) -> tuple[Input, Array]:
     Also the place of each of its rows, [N]: it holds step by step what C reads sequence by
     sequence.
     """
-    data = tensors.to_array(value.data, "input", spec.dtype)
-    if data.ndim != 2:
-        raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
-    check_width(spec, data)
-    sizes = value.batch_sizes.numpy()
-    if not len(sizes) or sizes[-1] < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != len(data):
-        raise RuntimeError("batch_sizes: positive, never rising, adding up to the rows of data")
+    data, sizes = packed_rows(spec, value, tensors.to_array)
     steps, batch = len(sizes), int(sizes[0])
     rank = np.arange(len(data)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     order = np.arange(batch) if value.sorted_indices is None else value.sorted_indices.numpy()
@@ -112,6 +113,21 @@ def packed(spec: Spec, value: Any) -> tuple[Input, Array]:
     x = np.empty_like(data, order="C")
     x[places] = data
     return Input(x, 0, batch, lengths.astype(np.uintp)), places
+
+
+def packed_rows(spec: Spec, value: Any, read: Read) -> tuple[Any, Array]:
+    """A PackedSequence's data [N, I], and how many of its rows belong to each step [T].
+
+    Raises ValueError, RuntimeError.
+    """
+    data = read(value.data, "input", spec.dtype)
+    if data.ndim != 2:
+        raise RuntimeError(f"input must have 2 dimensions, got {data.ndim}")
+    check_width(spec, data)
+    sizes = value.batch_sizes.numpy()
+    if not len(sizes) or sizes[-1] < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != len(data):
+        raise RuntimeError("batch_sizes: positive, never rising, adding up to the rows of data")
+    return data, sizes
 
 
 def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:
@@ -138,7 +154,9 @@ def state(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> Array:
     return memory
 
 
-def states(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> tuple[Array, ...]:
+def states(
+    plan: Outline, hx: Any, batch: int, dims: int, given: str, read: Read = tensors.to_array
+) -> tuple[Any, ...]:
     """hx as arrays h_0 [L*D, B, P] and, of an LSTM, c_0 [L*D, B, H]; none where it is None.
 
     hx has `dims` dimensions, 3 or without batch 2; `given` names the input in a message. Raises
@@ -148,7 +166,7 @@ def states(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> tuple[Arra
         return ()
     values = _members(plan, hx)
     try:
-        arrays = tuple(tensors.to_array(value, "hx", plan.dtype.name) for value in values)
+        arrays = tuple(read(value, "hx", plan.dtype.name) for value in values)
     except ValueError as error:  # torch's type for a state; for an input it is ValueError
         raise RuntimeError(str(error)) from None
     if any(a.ndim != dims for a in arrays):
@@ -158,13 +176,13 @@ def states(plan: Plan, hx: Any, batch: int, dims: int, given: str) -> tuple[Arra
         raise RuntimeError(f"For {given} input, {names} should also be {dims}-D but got {tail}")
     for n, (width, array) in enumerate(zip(plan.state_sizes.values(), arrays, strict=True)):
         shape = array.shape if dims == 3 else (len(array), 1, *array.shape[1:])
-        if shape != (expected := (len(plan.steps), batch, width)):
+        if shape != (expected := (len(plan.model.passes), batch, width)):
             name = f"hidden[{n}]" if len(arrays) == 2 else "hidden"
             raise RuntimeError(f"Expected {name} size {expected}, got {list(shape)}")
     return arrays
 
 
-def _members(plan: Plan, hx: Any) -> Sequence[Any]:
+def _members(plan: Outline, hx: Any) -> Sequence[Any]:
     """h_0 and, for an LSTM, c_0."""
     if len(plan.state_sizes) == 1:
         return (hx,)

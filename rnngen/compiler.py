@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shlex
@@ -38,21 +39,36 @@ class Compiler:
 
 
 def find(target: Target) -> Compiler:
-    """The compiler that CC names, else the first of the target's on PATH.
+    """The compiler that CC names (NVCC for CUDA), else the first of the target's on PATH.
 
     Raises BuildError if there is none.
     """
-    wish = os.environ.get("CC", "").strip()
-    candidates = [tuple(_split("CC", wish))] if wish else [(name,) for name in target.compilers]
-    flags = tuple(_split("CFLAGS", os.environ.get("CFLAGS", "")))
+    variable, flags_variable = target.variables
+    wish = os.environ.get(variable, "").strip()
+    known = [*((name,) for name in target.compilers), *_wheels(target)]
+    candidates = [tuple(_split(variable, wish))] if wish else known
+    flags = tuple(_split(flags_variable, os.environ.get(flags_variable, "")))
     for command in candidates:
         if path := shutil.which(command[0]):
             return Compiler((os.path.abspath(path), *command[1:]), flags, _identity(command))
-    looked = f"CC={wish}" if wish else ", ".join(target.compilers)
+    looked = f"{variable}={wish}" if wish else ", ".join(target.compilers)
     raise BuildError(
-        f"compiler: a C compiler on PATH; found none ({looked}). Install gcc or clang, or name one "
-        "in CC. `rnngen generate` needs none."
+        f"compiler: {target.title} on PATH; found none ({looked}). {target.cure} "
+        "`rnngen generate` needs none."
     )
+
+
+def _wheels(target: Target) -> list[tuple[str, ...]]:
+    """The target's compilers inside Python packages, where PyPI's nvidia-cuda-nvcc puts one.
+
+    It does not know where the libraries beside it are.
+    """
+    found = importlib.util.find_spec("nvidia")
+    places = (found and found.submodule_search_locations) or ()
+    paths = [
+        p for place in places for n in target.compilers for p in Path(place).glob(f"*/bin/{n}")
+    ]
+    return [(str(path), f"-L{path.parents[1] / 'lib'}") for path in sorted(paths)]
 
 
 def _identity(command: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rnngen.resources import text
+from rnngen.targets import TARGETS
 
 MAX_WEIGHTS = 2**28  # 1 GiB of float32
 MAX_PASSES = 256  # layers x directions; each adds lines of C
@@ -29,6 +30,7 @@ def find(given: Mapping[str, Any], folder: Path | None = None) -> list[Conflict]
     return [
         *_name(given),
         *_foreign(given),
+        *_instructions(given),
         *_projection(given),
         *_size(given),
         *_path(given, folder),
@@ -59,6 +61,16 @@ def _foreign(given: Mapping[str, Any]) -> list[Conflict]:
         for field, owner in (("nonlinearity", "rnn"), ("proj_size", "lstm"))
         if given.get(field) and cell not in (None, owner)
     ]
+
+
+def _instructions(given: Mapping[str, Any]) -> list[Conflict]:
+    """Instructions of another target."""
+    isa, target = given.get("isa", "auto"), TARGETS[given.get("target", "c")]
+    if isa in target.isas:
+        return []
+    *some, last = target.isas
+    message = f"{', '.join(some)} or {last} for target {target.name}; got {show(isa)}"
+    return [Conflict("isa", "RNN109", message)]
 
 
 def _projection(given: Mapping[str, Any]) -> list[Conflict]:

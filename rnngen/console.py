@@ -25,7 +25,9 @@ LABELS = {
     "code_bytes": "machine code",
     "weight_bytes": "packed weights",
     "workspace_bytes": "workspace",
+    "workspace_bytes_per_sequence": "workspace per sequence",
     "workspace_bytes_per_step": "more per step",
+    "state_bytes": "state",
 }
 
 
@@ -69,7 +71,7 @@ def built(result: Built, as_json: bool, quiet: bool) -> None:
         net = result.net
         rows = [["files", "\n".join(str(path) for path in result.files)]]
         rows += [[LABELS[name], f"{size:,} bytes"] for name, size in result.sizes.items()]
-        rows += [["largest error", _errors(result.report)]]
+        rows += [["largest error", _errors(result)]]
         _table(f"{net.spec.name}: {net.plan.model.summary}, {net.spec.dtype}", rows)
         _next(result)
 
@@ -88,12 +90,15 @@ def _next(result: Built) -> None:
     code = f"import {name}; net = {name}.load({weights})"
     place = quote(str(folder) if folder.is_absolute() else f"./{folder}")
     print(f"\nNext:  PYTHONPATH={quote(str(folder.parent))} python -c '{code}'")
-    print(f"       pip install {place}")
+    if result.net.spec.target == "c":
+        print(f"       pip install {place}")
 
 
-def _errors(report: Report | None) -> str:
+def _errors(result: Built) -> str:
+    report = result.report
     if report is None:
-        return "not measured: torch is not installed"
+        lacking = "torch is" if result.net.spec.target == "c" else "torch or a CUDA device is"
+        return f"not measured: {lacking} not installed"
     verdict = "" if report.ok else "  FAILED"
     return f"{report.error:.1e} from torch float64 (torch's own {report.torch_error:.1e}){verdict}"
 

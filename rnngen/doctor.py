@@ -33,11 +33,13 @@ def examine(measure: bool = False) -> list[Finding]:
     """Look at everything; `measure` takes some seconds more. Nothing raises."""
     looked: list[tuple[str, Callable[[], str], bool]] = [
         ("python", lambda: f"{platform.python_version()} at {sys.executable}", True),
-        ("compiler", _compiler, True),
+        ("compiler", lambda: _compiler("c", 0), True),
         ("Python.h", _headers, True),
         ("vectors", _vectors, False),
         ("cache", _cache, True),
         ("torch", lambda: _version("torch"), False),
+        ("nvcc", lambda: _compiler("cuda", -1), False),
+        ("device", _cards, False),
     ]
     return [*(_look(*entry) for entry in looked), _limits(measure)]
 
@@ -63,11 +65,19 @@ def _limits(measure: bool) -> Finding:
     return Finding("one core", True, "\n".join(lines), measure, asdict(found))
 
 
-def _compiler() -> str:
-    cc = compiler.find(TARGETS["c"])
+def _compiler(target: str, line: int) -> str:
+    """The compiler of a target, and the line of what it says that has its version."""
+    cc = compiler.find(TARGETS[target])
     with tempfile.TemporaryDirectory() as folder:
         lines = cc.run("--version", folder=Path(folder)).splitlines()
-    return f"{' '.join(cc.command)}: {lines[0] if lines else 'no version'}"
+    return f"{' '.join(cc.command)}: {lines[line] if lines else 'no version'}"
+
+
+def _cards() -> str:
+    """NVIDIA's cards that the driver knows."""
+    if not (found := processor.cards()):
+        raise RnngenError("no CUDA device; what is generated for one can be compiled, not run")
+    return ", ".join(found)
 
 
 def _headers() -> str:

@@ -19,6 +19,10 @@ class BuildError(RnngenError, RuntimeError):
     """The C could not be compiled, stored or loaded."""
 
 
+class DeviceError(RnngenError, RuntimeError):
+    """There is no device that the network can run on, or it refused a call."""
+
+
 class OutputError(RnngenError):
     """A file could not be written where it was asked for."""
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnngen import conflicts, pack, package, render, run, spec, tensors, validate, weights
-from rnngen.errors import MissingError, OutputError, WeightsError
+from rnngen.cuda import CudaPlan, decide
+from rnngen.errors import DeviceError, MissingError, OutputError, SpecError, WeightsError
 from rnngen.model import resolve
-from rnngen.plan import Plan, decide
+from rnngen.plan import Plan
 from rnngen.resources import text
-from rnngen.run import Network
+from rnngen.run import AnyNetwork
 from rnngen.spec import Spec
 from rnngen.validate import Report
 
@@ -32,8 +33,9 @@ hidden_size: 64         # H
 # proj_size: 0          # for cell lstm
 # nonlinearity: tanh    # for cell rnn: tanh or relu
 # dtype: float32        # or float64
-# target: c
+# target: c             # or cuda
 # isa: auto             # or portable, avx2, avx512, native: vector instructions of x86-64
+#                       # for cuda: sm_80, sm_90, sm_100, sm_120, native
 # weights: {name}.safetensors
 """
 
@@ -42,14 +44,16 @@ hidden_size: 64         # H
 class Built:
     """A package on disk, and how far it is from torch."""
 
-    net: Network
+    net: AnyNetwork
     files: list[Path]
-    report: Report | None  # None without torch
+    report: Report | None  # None without torch, or the device that the code is for
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes: machine code, packed weights, scratch of any call and of each step beside."""
         p = self.net.plan
+        if isinstance(p, CudaPlan):
+            return p.sizes
         return {
             "code_bytes": self.net.library.code_bytes,
             "weight_bytes": p.weights_size * p.dtype.bytes,
@@ -75,41 +79,50 @@ def init(path: Path) -> list[Path]:
     return [path, schema]
 
 
-def generate(source: Path, out: Path | None, state: Path | None, bake: bool) -> list[Path]:
+def generate(
+    source: Path, out: Path | None, state: Path | None, bake: bool, target: str | None = None
+) -> list[Path]:
     """Write the C of a spec and its manifest, with `bake` also the weights as a constant."""
-    decided = _plan(source)
+    decided = decide(resolve(_spec(source, target)))
     files = render.files(decided) | render.manifest(decided)
     if bake:
+        if isinstance(decided, CudaPlan):
+            raise WeightsError("bake: target c; got cuda, whose weights are tensors on a device")
         files |= render.baked(decided, _packed(decided, state))
     return package.write(_folder(decided.model.spec, out), files)
 
 
-def make(source: Path, out: Path | None, state: Path | None) -> Built:
+def make(source: Path, out: Path | None, state: Path | None, target: str | None = None) -> Built:
     """Compile a spec, validate it where torch is installed, write the package."""
-    net = run.network(spec.load(source), state)
+    net = run.network(_spec(source, target), state)
     try:
         report = _with_weights(net).validate()
-    except MissingError:
+    except (MissingError, DeviceError):
         report = None
     return Built(net, package.write(_folder(net.spec, out), package.texts(net), net), report)
 
 
-def check(source: Path, state: Path | None) -> Report:
+def check(source: Path, state: Path | None, target: str | None = None) -> Report:
     """Validate a spec in both layouts."""
-    first = spec.load(source)
+    first = _spec(source, target)
     twin = spec.load(first.public() | {"batch_first": not first.batch_first})
     net = _with_weights(run.network(first, state))
     other = run.network(twin, net.state_dict())
     return Report(net.validate().lines + other.validate().lines, net.plan.dtype)
 
 
-def trial(source: Path, state: Path | None) -> Network:
-    """A network to try out: with torch's first weights where none are given."""
-    return _with_weights(run.network(spec.load(source), state))
+def trial(source: Path, state: Path | None) -> AnyNetwork:
+    """A network to time on this processor: with torch's first weights where none are given."""
+    found = spec.load(source)
+    if found.target != "c":
+        raise SpecError(f"bench: target c, which runs on a processor; got {found.target}")
+    return _with_weights(run.network(found, state))
 
 
-def _plan(source: Path) -> Plan:
-    return decide(resolve(spec.load(source)))
+def _spec(source: Path, target: str | None) -> Spec:
+    """The spec, for another target if one is given."""
+    found = spec.load(source)
+    return found if target is None else spec.retarget(found, target)
 
 
 def _packed(decided: Plan, state: Path | None) -> weights.Array:
@@ -123,11 +136,11 @@ def _folder(s: Spec, out: Path | None) -> Path:
     return (Path("generated") if out is None else out) / s.name
 
 
-def _with_weights(net: Network) -> Network:
+def _with_weights(net: AnyNetwork) -> AnyNetwork:
     """The network itself if it has weights, else another one with torch's, drawn with seed 0."""
     if net.arrays():
         return net
-    other = Network(net.plan, net.library)
+    other = run.made(net.plan, net.library)
     other.load_state_dict(_drawn(net.spec))
     return other
 

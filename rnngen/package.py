@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rnngen import __version__, build, processor, render, weights
+from rnngen import __version__, build, processor, render, run, weights
+from rnngen.cuda import CudaPlan, decide
 from rnngen.errors import BuildError, OutputError
+from rnngen.holder import Weights
 from rnngen.model import resolve
-from rnngen.plan import decide
-from rnngen.run import Network, Weights
+from rnngen.run import AnyNetwork
 from rnngen.spec import load as load_spec
 from rnngen.targets import LEVELS
 
@@ -21,7 +22,7 @@ MANIFEST = "manifest.json"
 _PRIVATE = ".rnngen."  # folders that files are made in
 
 
-def load(folder: Path, state: Weights | None = None) -> Network:
+def load(folder: Path, state: Weights | None = None) -> AnyNetwork:
     """The network of a generated package; with its own weights if none are given and it has some.
 
     Raises BuildError if it was not compiled or comes from another rnngen, WeightsError.
@@ -39,15 +40,19 @@ def load(folder: Path, state: Weights | None = None) -> Network:
             f"{folder}: a compiled module; found none. `rnngen build` makes one, pip install too"
         )
     spec = load_spec(fields)
-    level = processor.suffix(spec.isa)
-    net = Network(decide(resolve(spec)), build.load(module, modules[0], level=level))
+    plan = decide(resolve(spec))
+    if isinstance(plan, CudaPlan):
+        library = build.opened(plan, modules[0])
+    else:
+        library = build.load(module, modules[0], level=processor.suffix(spec.isa))
+    net = run.made(plan, library)
     own = folder / f"{net.spec.name}.safetensors"
     if state is not None or own.exists():
         net.load_state_dict(own if state is None else state)
     return net
 
 
-def write(folder: Path, files: Mapping[str, str], net: Network | None = None) -> list[Path]:
+def write(folder: Path, files: Mapping[str, str], net: AnyNetwork | None = None) -> list[Path]:
     """Put files into a folder that is new, empty or rnngen's own; each appears whole or not at all.
 
     With a network also its compiled module and, if it has any, its weights. What an earlier write
@@ -78,7 +83,7 @@ def write(folder: Path, files: Mapping[str, str], net: Network | None = None) ->
     return [folder / name for name in names]
 
 
-def _stale(folder: Path, files: Mapping[str, str], net: Network | None) -> set[str]:
+def _stale(folder: Path, files: Mapping[str, str], net: AnyNetwork | None) -> set[str]:
     """Files of ours from before: all of them if the code has changed, else only weights.
 
     Weights may be others now: those printed as C always, those of the package with each build.
@@ -93,12 +98,12 @@ def _stale(folder: Path, files: Mapping[str, str], net: Network | None) -> set[s
     return {path.name for pattern in patterns for path in folder.glob(pattern)}
 
 
-def texts(net: Network) -> dict[str, str]:
+def texts(net: AnyNetwork) -> dict[str, str]:
     """All texts of a package: the C, the manifest and the Python around them."""
     return render.files(net.plan) | render.manifest(net.plan) | render.package(net.plan)
 
 
-def _binaries(folder: Path, net: Network) -> None:
+def _binaries(folder: Path, net: AnyNetwork) -> None:
     shutil.copyfile(net.library.path, folder / net.library.path.name)
     if state := net.arrays():
         weights.save(state, folder / f"{net.spec.name}.safetensors")

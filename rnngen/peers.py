@@ -36,6 +36,7 @@ class Peer:
 
     spec: Spec
     run: Runner
+    device = "cpu"
 
     def __call__(self, x: Any, hx: Any) -> tuple[Any, Any]:
         output, *states = (tensors.in_kind(np.array(a), True) for a in self.run(feeds(x, hx)))

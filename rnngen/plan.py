@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnngen import __version__
-from rnngen.dtypes import DType
 from rnngen.kernel import CHAIN, Kernel, Tile
 from rnngen.model import Model, Pass
+from rnngen.outline import Outline
 from rnngen.spec import Spec
-from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level, Target
+from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level
 
 GROUP = 36  # rows: six tiles of six, the sums of which stay in a cache beside the weights
 WIDEST = 64  # bytes of the widest vector
@@ -39,58 +38,16 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that a template may ask. Frozen: rendering cannot change its mind."""
+class Plan(Outline):
+    """All that a template of the C may ask."""
 
-    model: Model
-    target: Target
     kernels: tuple[Kernel, ...]
     steps: tuple[Step, ...]
     buffers: dict[str, str]  # rows between layers, in the workspace: C name -> C of its start
 
     @property
-    def name(self) -> str:
-        return self.model.spec.name
-
-    @property
-    def version(self) -> str:
-        return __version__
-
-    @property
-    def spec_lines(self) -> tuple[str, ...]:
-        """The spec as YAML, what decides the code only."""
-        shown = {True: "true", False: "false"}
-        fields = self.model.spec.public().items()
-        return tuple(f"{k}: {shown[v] if isinstance(v, bool) else v}" for k, v in fields)
-
-    @property
-    def dtype(self) -> DType:
-        return self.model.dtype
-
-    def speaks(self, *words: str) -> bool:
-        """Whether the cell's equations use one of these activations: only then is it printed."""
-        return any(word in self.model.cell.words for word in words)
-
-    @property
     def block(self) -> int:
         return self.kernels[0].block
-
-    @property
-    def bidirectional(self) -> bool:
-        return self.model.spec.bidirectional
-
-    @cached_property
-    def output(self) -> int:
-        """O, columns of `output` and of the rows between layers."""
-        return self.model.spec.output_size
-
-    @property
-    def hidden(self) -> int:
-        return self.model.spec.hidden_size
-
-    @property
-    def projection(self) -> bool:
-        return bool(self.model.spec.proj_size)
 
     @property
     def chain(self) -> int:
@@ -150,11 +107,6 @@ class Plan:
             return ".step = 1, .next = T"
         return ".step = T ? B : 1, .next = T ? 1 : 0"
 
-    @property
-    def layout(self) -> str:
-        """Order of the first two dimensions of x and y."""
-        return "[B][T]" if self.model.spec.batch_first else "[T][B]"
-
     def lanes(self, vector_bytes: int) -> int:
         return vector_bytes // self.dtype.bytes
 
@@ -209,16 +161,17 @@ class Plan:
         """Numbers in the packed weights of the whole network."""
         return sum(step.kernel.size for step in self.steps)
 
-    def shape(self, state: str) -> str:
-        """Shape of a state in torch's layout, for a comment."""
-        return f"[{len(self.steps)}][B][{self.state_sizes[state]}]"
-
-    @cached_property
-    def state_sizes(self) -> dict[str, int]:
-        """Members of one sequence's state, in order: width of h and c in one pass."""
-        spec = self.model.spec
-        widths = {"h": spec.state_size, "c": spec.hidden_size}
-        return {name: widths[name] for name in self.model.cell.states}
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes: packed weights, state of a sequence, scratch of any call and of each step."""
+        state = len(self.steps) * sum(self.state_sizes.values())
+        numbers = {
+            "packed_weights_bytes": self.weights_size,
+            "state_bytes": state,
+            "workspace_bytes": self.scratch,
+            "workspace_bytes_per_step": self.buffer_row,
+        }
+        return {name: count * self.dtype.bytes for name, count in numbers.items()}
 
 
 def decide(model: Model) -> Plan:

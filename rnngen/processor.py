@@ -11,6 +11,7 @@ from rnngen.errors import BuildError
 from rnngen.targets import LEVELS, Level
 
 _CPUINFO = Path("/proc/cpuinfo")
+_CARDS = Path("/proc/driver/nvidia/gpus")
 _NAMES = {level.name: level for level in LEVELS}
 
 
@@ -19,6 +20,13 @@ def identity() -> str:
     keys = ("model name", "flags", "Features", "CPU part")
     found = sorted({line for line in _cpuinfo() if line.startswith(keys)})
     return json.dumps(found) if found else platform.processor()
+
+
+def cards() -> tuple[str, ...]:
+    """NVIDIA's cards in this machine, which code for `native` CUDA depends on; none elsewhere."""
+    texts = (path.read_text() for path in _CARDS.glob("*/information"))
+    models = (line for text in texts for line in text.splitlines() if line.startswith("Model:"))
+    return tuple(sorted(line.removeprefix("Model:").strip() for line in models))
 
 
 def best() -> str:

@@ -16,7 +16,9 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from rnngen.cuda import CudaPlan
 from rnngen.errors import WeightsError
+from rnngen.outline import Outline
 from rnngen.plan import Plan
 from rnngen.targets import ISAS
 
@@ -36,7 +38,7 @@ _env = jinja2.Environment(
 )
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: Outline) -> dict[str, str]:
     """File name -> text, for every template that the target lists, and for every level."""
     out = {_named(source, plan): _fill(source, plan=plan) for source in plan.target.sources}
     for level in plan.levels:
@@ -44,7 +46,7 @@ def files(plan: Plan) -> dict[str, str]:
     return out
 
 
-def levels(plan: Plan) -> dict[str, str]:
+def levels(plan: Outline) -> dict[str, str]:
     """File name -> text: the header by which Python calls a level by its name, if there are any."""
     text = _fill("package/levels.h", plan=plan)
     return {f"{plan.name}_levels.h": text} if plan.levels else {}
@@ -56,13 +58,15 @@ def bound(plan: Plan) -> dict[str, str]:
     return {f"{plan.name}_{Path(source).name}": _fill(source, plan=plan) for source in sources}
 
 
-def python(plan: Plan) -> dict[str, str]:
+def python(plan: Outline) -> dict[str, str]:
     """File name -> text: what the guest does not need, Python does."""
-    return levels(plan) | bound(plan)
+    return levels(plan) | bound(plan) if isinstance(plan, Plan) else {}
 
 
-def declarations(plan: Plan) -> str:
+def declarations(plan: Outline) -> str:
     """What Python calls: the public declarations, those of the levels, and bound calls."""
+    if isinstance(plan, CudaPlan):
+        return _fill("cuda/api", plan=plan)
     levels = ["package/levels_api"] if plan.levels else []
     parts = ("shared/api", *levels, "package/bound_api")
     return "\n".join(_fill(part, plan=plan) for part in parts)
@@ -74,7 +78,7 @@ def measuring() -> dict[str, str]:
     return {Path(source).name: _fill(source, isas=ISAS) for source in sources}
 
 
-def module_name(plans: Sequence[Plan]) -> str:
+def module_name(plans: Sequence[Outline]) -> str:
     """The module of these plans."""
     texts = [text for plan in plans for text in (files(plan) | python(plan)).values()]
     return digested(plans[0].name, texts)
@@ -100,17 +104,17 @@ def baked(plan: Plan, packed: Array) -> dict[str, str]:
     }
 
 
-def package(plan: Plan) -> dict[str, str]:
-    """File name -> text: what makes a Python package of the C."""
-    sources = ("package/__init__.py", "package/setup.py", "package/pyproject.toml")
+def package(plan: Outline) -> dict[str, str]:
+    """File name -> text: what makes a Python package of the code; of C also what compiles it."""
+    sources = ["package/__init__.py"]
+    if isinstance(plan, Plan):
+        sources += ["package/setup.py", "package/pyproject.toml"]
     words = {"plan": plan, "module": module_name([plan]), "declarations": declarations(plan)}
     return python(plan) | {Path(source).name: _fill(source, **words) for source in sources}
 
 
-def manifest(plan: Plan) -> dict[str, str]:
+def manifest(plan: Plan | CudaPlan) -> dict[str, str]:
     """manifest.json: what the generated code is, for programs."""
-    itemsize = plan.dtype.bytes
-    state = len(plan.steps) * sum(plan.state_sizes.values())
     facts = {
         "rnngen": plan.version,
         "spec": plan.model.spec.public(),
@@ -118,10 +122,7 @@ def manifest(plan: Plan) -> dict[str, str]:
         "sha256": {k: hashlib.sha256(v.encode()).hexdigest() for k, v in files(plan).items()},
         "sizes": {
             "weights": plan.model.num_weights,
-            "packed_weights_bytes": plan.weights_size * itemsize,
-            "state_bytes": state * itemsize,
-            "workspace_bytes": plan.scratch * itemsize,
-            "workspace_bytes_per_step": plan.buffer_row * itemsize,
+            **plan.sizes,
         },
     }
     return {"manifest.json": json.dumps(facts, indent=2) + "\n"}
@@ -134,7 +135,7 @@ def _lines(plan: Plan, numbers: Array) -> list[str]:
     return [" ".join(f"{literal(value)}," for value in row) for row in rows]
 
 
-def _named(source: str, plan: Plan) -> str:
+def _named(source: str, plan: Outline) -> str:
     return Path(source).name.replace("model", plan.name)
 
 

@@ -88,8 +88,9 @@ RULES = {
         """torch.nn.LSTM's own rule. 0 means no projection.""",
     ),
     "RNN109": _rule(
-        "the target exists",
-        """This version prints C (`target: c`). `cuda` is planned and not there yet.""",
+        "instructions belong to their target",
+        """`portable`, `avx2` and `avx512` are for C, the architectures `sm_80` and so on for CUDA.
+        `auto` is for every processor of the target, `native` for that of this machine.""",
     ),
     "RNN110": _rule(
         "weights are a file below the spec",

@@ -2,71 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rnngen import build, calls, tensors, validate, weights
+from rnngen import build, calls, tensors
 from rnngen.bind import Call, Stream
 from rnngen.build import Library
 from rnngen.calls import Input
-from rnngen.model import Model, resolve
+from rnngen.cuda import CudaPlan, decide
+from rnngen.device import DeviceNetwork
+from rnngen.holder import Holder, Weights, read
+from rnngen.model import resolve
 from rnngen.pack import pack
-from rnngen.plan import Plan, decide
+from rnngen.plan import Plan
 from rnngen.spec import Spec
 
 Array = npt.NDArray[Any]
-Weights = str | Path | Mapping[str, Any]
 
 
-class Network:
+class Network(Holder):
     """A compiled network: `output, h_n = net(input, h_0)`, for an LSTM `output, (h_n, c_n) = ...`.
 
     Inference only. Threads may share one; loading weights replaces them for calls that begin later.
     """
 
     def __init__(self, plan: Plan, library: Library, threads: int = 1) -> None:
+        super().__init__(plan, library)
         self.threads = checked_threads(threads)
-        self.spec = plan.model.spec
-        self.plan = plan
-        self.library = library
-        self._params: dict[str, Array] = {}
+        self.plan: Plan = plan
         self._packed: Array | None = None  # the C struct
         kinds = {"number": plan.dtype.c, "size_t": "size_t", "char": "char"}
         kinds |= {kind: f"{self.spec.name}_{kind}" for kind in ("weights", "state")}
         self._kinds = {kind: library.ffi.typeof(f"{c} *") for kind, c in kinds.items()}
-        self._tensors = False  # whether the weights came as torch tensors
-
-    def __repr__(self) -> str:
-        return f"<rnngen {self.spec.name}: {self.plan.model.summary}, {self.spec.dtype}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Native code does not travel; the receiver finds it in its cache or builds it."""
         return network, (self.spec, self.state_dict() if self._params else None, self.threads)
 
-    def load_state_dict(self, state: Weights) -> None:
-        """Take weights from a state_dict of tensors or arrays, or a .safetensors or .pt file.
-
-        Raises WeightsError, which lists all that is wrong; the old weights then stay.
-        """
-        self._take(*_read(state, self.plan.model))
-
-    def _take(self, params: dict[str, Array], as_tensors: bool) -> None:
+    def take(self, params: dict[str, Array], as_tensors: bool) -> None:
+        """Use these weights, packed."""
         numbers = pack(self.plan, params)
         packed = tensors.aligned(numbers.nbytes).view(numbers.dtype)
         packed[...] = numbers
-        self._params, self._packed, self._tensors = params, packed, as_tensors
-
-    def state_dict(self) -> dict[str, Any]:
-        """The weights under torch's names, copied; tensors if they came as tensors, else arrays."""
-        return {k: tensors.in_kind(a.copy(), self._tensors) for k, a in self._params.items()}
-
-    def arrays(self) -> dict[str, Array]:
-        """The weights under torch's names as arrays, not copied; empty if there are none."""
-        return dict(self._params)
+        super().take(params, as_tensors)
+        self._packed = packed
 
     def __call__(
         self, input: Any, hx: Any = None, *, lengths: Any = None, threads: int | None = None
@@ -132,14 +114,6 @@ class Network:
         is_tensor = tensors.is_tensor(x)
         return tensors.in_kind(y, is_tensor), self._answer(memory, is_tensor, unbatched)
 
-    def validate(self) -> validate.Report:
-        """Compare with torch.nn in float64 over a grid of calls. Raises MissingError if need be."""
-        return validate.report(self, self._params)
-
-    def workspace(self, steps: int, batch: int) -> int:
-        """Bytes of scratch that a call over T steps of B sequences takes."""
-        return int(self.function("_workspace")(steps, batch))
-
     def _given(self, input: Any, hx: Any, lengths: Any) -> tuple[Input, tuple[Array, ...]]:
         """Arguments of a call as arrays, checked."""
         given = calls.dense(self.spec, input, lengths)
@@ -179,10 +153,6 @@ class Network:
         for b in range(len(x)):
             self._check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
 
-    def function(self, suffix: str) -> Any:
-        """A C function of the network."""
-        return getattr(self.library.lib, self.spec.name + suffix)
-
     def address(self, call: str) -> Any:
         """A public call, one of the plan's, of the level that was asked for."""
         name = f"{self.spec.name}_{call}{self.library.level}"
@@ -191,8 +161,7 @@ class Network:
     def packed(self) -> Array:
         """The C struct of weights. Raises RuntimeError if there are none."""
         if self._packed is None:
-            name = self.spec.name
-            raise RuntimeError(f"{name} has no weights yet: load_state_dict() or compile(weights=)")
+            raise self._has_no_weights()
         return self._packed
 
     def pointer(self, array: Array | None, kind: str = "number") -> Any:
@@ -217,22 +186,30 @@ def checked_threads(threads: Any) -> int:
     return threads
 
 
-def network(spec: Spec, state: Weights | None = None, threads: int = 1) -> Network:
-    """Spec -> a network compiled for this machine, with weights if given or named by the spec.
+AnyNetwork = Network | DeviceNetwork
+
+
+def network(spec: Spec, state: Weights | None = None, threads: int = 1) -> AnyNetwork:
+    """Spec -> a network compiled for its target, with weights if given or named by the spec.
 
     Raises BuildError, WeightsError, and ValueError for threads.
     """
     checked_threads(threads)  # before a compiler starts
     plan = decide(resolve(spec))
     source = spec.weights_path if state is None else state
-    loaded = None if source is None else _read(source, plan.model)  # before a compiler starts
-    net = Network(plan, build.library([plan]), threads)
+    loaded = None if source is None else read(source, plan.model)  # before a compiler starts
+    net = made(
+        plan, build.library([plan]) if isinstance(plan, Plan) else build.shared(plan), threads
+    )
     if loaded:
-        net._take(*loaded)
+        net.take(*loaded)
     return net
 
 
-def _read(state: Weights, model: Model) -> tuple[dict[str, Array], bool]:
-    """Checked parameters, and whether they came as tensors."""
-    as_tensors = isinstance(state, Mapping) and any(map(tensors.is_tensor, state.values()))
-    return weights.load(state, model), as_tensors
+def made(plan: Plan | CudaPlan, library: Library, threads: int = 1) -> AnyNetwork:
+    """The network of a plan and its library, without weights. Raises ValueError for threads."""
+    if isinstance(plan, Plan):
+        return Network(plan, library, threads)
+    if threads != 1:
+        raise ValueError(f"threads: 1 for target cuda; got {threads}")
+    return DeviceNetwork(plan, library)

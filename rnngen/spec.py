@@ -59,9 +59,13 @@ class Spec(BaseModel):
         0, description="a whole number from 0, smaller than hidden_size", ge=0, le=MAX_SIZE
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="float32 or float64")
-    target: Literal["c"] = Field("c", description="c")
-    isa: Literal["auto", "portable", "avx2", "avx512", "native"] = Field(
-        "auto", description="auto, portable, avx2, avx512 or native"
+    target: Literal["c", "cuda"] = Field("c", description="c or cuda")
+    isa: Literal[
+        "auto", "portable", "avx2", "avx512", "sm_80", "sm_90", "sm_100", "sm_120", "native"
+    ] = Field(
+        "auto",
+        description="auto or native; portable, avx2 or avx512 for target c; sm_80, sm_90, sm_100 "
+        "or sm_120 for target cuda",
     )
     weights: str | None = Field(
         None,
@@ -119,6 +123,17 @@ def load(source: Spec | str | Path | Mapping[str, Any]) -> Spec:
         raise SpecError(f"spec: a path, YAML text or a dict; got {type(source).__name__}")
     path = Path(source)
     return _parsed(_bytes(path), str(path), path.parent)
+
+
+def retarget(spec: Spec, target: str) -> Spec:
+    """The same network for another target, for all of its processors. Raises SpecError."""
+    if target == spec.target:
+        return spec
+    fields = spec.model_dump(exclude={"isa", "target", "weights"}, exclude_defaults=True)
+    other = load(fields | {"target": target})
+    other = other.model_copy(update={"weights": spec.weights})
+    other._folder = spec._folder
+    return other
 
 
 def schema() -> dict[str, Any]:
@@ -213,8 +228,6 @@ def _complaint(field: str, kind: str, value: Any) -> tuple[str, str]:
         return "RNN101", f"{show(field)[1:-1]}: not a field of a spec{hint}"
     if kind == "missing":
         return "RNN102", f"{field}: {_rule(field)}; it is missing"
-    if field == "target" and value == "cuda":
-        return "RNN109", "target: c; 'cuda' is planned and not there yet"
     if kind == "string_pattern_mismatch":
         return "RNN105", f"{field}: {_rule(field)}; got {show(value)}"
     code = "RNN103" if kind.endswith("_type") else "RNN104"

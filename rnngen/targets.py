@@ -50,21 +50,38 @@ LEVELS = (
 NATIVE = ("-march=native",)  # flags where code runs on the machine that compiles it
 
 
+# NVIDIA's architectures: A100; H100 and H200; B200; RTX 50. The last one's PTX serves later ones.
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
+
+
+def machine_code(architecture: str) -> str:
+    """The flag of nvcc that makes it."""
+    return f"-gencode=arch={architecture.replace('sm', 'compute')},code={architecture}"
+
+
 @dataclass(frozen=True)
 class Target:
     """A language: which templates it prints, and how its compiler is called."""
 
     name: str
+    title: str  # of its compiler, for people
     sources: tuple[str, ...]  # templates; `model` becomes the network's name
     compilers: tuple[str, ...]  # tried in this order
+    variables: tuple[str, str]  # of the environment: the user's own compiler, and flags for it
+    cure: str  # where there is no compiler
     flags: tuple[str, ...]  # of every build
+    isas: tuple[str, ...]  # values of a spec's isa
 
 
 TARGETS = {
     "c": Target(
         "c",
+        title="a C compiler",
         sources=("c/model.h", "c/model.c"),
         compilers=("cc", "gcc", "clang"),
+        variables=("CC", "CFLAGS"),
+        cure="Install gcc or clang, or name one in CC.",
+        isas=("auto", "portable", "avx2", "avx512", "native"),
         flags=(
             "-std=c99",
             "-O3",
@@ -73,5 +90,15 @@ TARGETS = {
             "-fno-trapping-math",
             "-fvisibility=hidden",
         ),
-    )
+    ),
+    "cuda": Target(
+        "cuda",
+        title="NVIDIA's compiler",
+        sources=("cuda/model.h", "cuda/model.cu"),
+        compilers=("nvcc",),
+        variables=("NVCC", "NVCCFLAGS"),
+        cure="Install the CUDA toolkit or `pip install 'rnngen[cuda]'`, or name one in NVCC.",
+        isas=("auto", *ARCHITECTURES, "native"),
+        flags=("-std=c++17", "-O3", "-cudart", "static", "-Xcompiler", "-fPIC"),
+    ),
 }

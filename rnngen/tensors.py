@@ -58,10 +58,7 @@ def to_array(value: Any, what: str, dtype: str | None = None) -> Array:
         return value
     if not is_tensor(value):
         raise TypeError(f"{what}: a torch tensor or a NumPy array; got {type(value).__name__}")
-    wanted = f"torch.{dtype}"
-    if dtype and str(value.dtype) != wanted:
-        model = f", or convert model: model.to({value.dtype})"
-        raise ValueError(_mismatch(what, str(value.dtype), wanted, f"to({wanted}){model}"))
+    _check_dtype(value, what, dtype)
     _check_tensor(value, what)
     try:
         return np.asarray(value.detach().numpy())
@@ -69,12 +66,42 @@ def to_array(value: Any, what: str, dtype: str | None = None) -> Array:
         raise ValueError(f"{what}: a dtype that NumPy has; got {value.dtype}") from None
 
 
-def _check_tensor(value: Any, what: str) -> None:
+def on_device(value: Any, what: str, dtype: str | None, kind: str) -> Any:
+    """The tensor itself, if it is a dense one on a device of that kind; `what` it is, for messages.
+
+    Raises as `to_array` does.
+    """
+    if not is_tensor(value):
+        raise TypeError(f"{what}: a torch tensor on {kind}; got {type(value).__name__}")
+    _check_dtype(value, what, dtype)
+    _check_tensor(value, what, kind)
+    return value.detach()
+
+
+def integers(values: Array | None, device: Any) -> Any:
+    """Numbers as a tensor of int32 on a device, or None."""
+    if values is None:
+        return None
+    return sys.modules["torch"].from_numpy(values.astype(np.int32)).to(device)
+
+
+def copied(array: Array, device: Any) -> Any:
+    """A tensor of its own on a device."""
+    return sys.modules["torch"].from_numpy(array.copy()).to(device)
+
+
+def scratch(nbytes: int, device: Any) -> Any:
+    """So many bytes on a device, not initialised."""
     torch = sys.modules["torch"]
-    if value.device.type != "cpu":
+    return torch.empty(nbytes, dtype=torch.uint8, device=device)
+
+
+def _check_tensor(value: Any, what: str, kind: str = "cpu") -> None:
+    torch = sys.modules["torch"]
+    if value.device.type != kind:
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found "
-            f"{what} tensor at {value.device} and parameter tensor at cpu"
+            f"{what} tensor at {value.device} and parameter tensor at {kind}"
         )
     if value.layout != torch.strided:
         raise RuntimeError(f"{what}: a dense tensor; got layout {value.layout}")
@@ -83,6 +110,13 @@ def _check_tensor(value: Any, what: str) -> None:
             f"{what}: rnngen computes no gradients; detach() the tensor or call under "
             "torch.no_grad()"
         )
+
+
+def _check_dtype(value: Any, what: str, dtype: str | None) -> None:
+    wanted = f"torch.{dtype}"
+    if dtype and str(value.dtype) != wanted:
+        model = f", or convert model: model.to({value.dtype})"
+        raise ValueError(_mismatch(what, str(value.dtype), wanted, f"to({wanted}){model}"))
 
 
 def _mismatch(what: str, got: str, wanted: str, cure: str) -> str:

@@ -126,8 +126,9 @@ def measure(net: Any, own: Any, truth: Any, case: Case) -> Line:
     wide = _to(x, torch.float64), _to(hx, torch.float64)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch on its own slow paths
-        answers = [_flat(net(x, hx)), _flat(own(x, hx)), _flat(truth(*wide))]
-    mine, theirs, right = (torch.cat([a.double().flatten() for a in flat]) for flat in answers)
+        mine = net(_to(x, net.device), _to(hx, net.device))
+        answers = [_flat(mine), _flat(own(x, hx)), _flat(truth(*wide))]
+    mine, theirs, right = (torch.cat([a.double().flatten().cpu() for a in f]) for f in answers)
     scale = max(1.0, float(right.abs().max()))
     error, torch_error = (float((got - right).abs().max()) / scale for got in (mine, theirs))
     return Line(case, error, torch_error, scale)
@@ -151,13 +152,13 @@ def arguments(spec: Spec, case: Case) -> tuple[Any, Any]:
     return x, hx
 
 
-def _to(value: Any, dtype: Any) -> Any:
-    """Tensors, packed or in a tuple or not there, in another dtype."""
+def _to(value: Any, place: Any) -> Any:
+    """Tensors, packed or in a tuple or not there, in another dtype or on another device."""
     if value is None:
         return None
-    if tensors.is_packed(value):
-        return value._replace(data=value.data.to(dtype))
-    return tuple(v.to(dtype) for v in value) if isinstance(value, tuple) else value.to(dtype)
+    if isinstance(value, tuple) and not tensors.is_packed(value):
+        return tuple(v.to(place) for v in value)
+    return value.to(place)
 
 
 def _largest(numbers: Iterable[float]) -> float:

@@ -12,6 +12,8 @@ _SAME = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "drop
 def read(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """A recurrent module's fields, named after its class, and its state_dict on the CPU.
 
+    The target is that of the device where its weights are.
+
     Raises SpecError for a class of one's own, or weights that are not there.
     """
     kind = type(module).__name__
@@ -24,6 +26,8 @@ def read(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         fields["nonlinearity"] = module.nonlinearity
     if kind == "LSTM":
         fields["proj_size"] = module.proj_size
+    if module.weight_ih_l0.is_cuda:
+        fields["target"] = "cuda"
     if any(value.is_meta for value in module.parameters()):
         raise SpecError(f"spec: a torch.nn.{kind} with weights; got one on the meta device")
     return fields, {name: value.detach().cpu() for name, value in module.state_dict().items()}

@@ -1,0 +1,178 @@
+"""A CUDA library and weights -> DeviceNetwork, called as torch.nn's are with tensors on CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import rnngen
+from rnngen import calls, tensors, validate
+from rnngen.build import Library
+from rnngen.cuda import CudaPlan
+from rnngen.errors import DeviceError
+from rnngen.holder import Holder
+
+Array = npt.NDArray[Any]
+
+# What CUDA answers where a network cannot run, and what to say then.
+_REASONS = {
+    35: "a driver as new as the compiler's CUDA; there is none, or it is older",
+    100: "a CUDA device; there is none",
+    209: "a device that it was compiled for; this one is of another architecture: see isa",
+    701: "a device that has room for one block of its kernels",
+}
+
+
+class _Rows(NamedTuple):
+    """What a network reads: tensors on one device."""
+
+    x: Any  # [T, B, I], [B, T, I] or packed [N, I], contiguous
+    steps: int  # T
+    batch: int  # B
+    lengths: Array | None  # [B], or None: T each
+    starts: Array | None  # [T], where packed
+    states: Sequence[Any]  # h_0 and of an LSTM c_0, contiguous; none where they are zero
+    batched: bool
+
+
+class DeviceNetwork(Holder):
+    """A network on a CUDA device: `output, h_n = net(input, h_0)`, of an LSTM `(h_n, c_n)`.
+
+    Runs on the input's device and torch's current stream, and does not wait for it. Weights go to
+    a device at its first call.
+    """
+
+    device = "cuda"  # kind of device that tensors have to be on
+
+    def __init__(self, plan: CudaPlan, library: Library) -> None:
+        super().__init__(plan, library)
+        self.plan: CudaPlan = plan
+        self._placed: dict[Any, tuple[Any, list[Any]]] = {}  # device: struct, what it points to
+        self._ready: set[Any] = set()  # devices whose kernels were found to fit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Native code does not travel; the receiver finds it in its cache or builds it."""
+        return rnngen.compile, (self.spec, self.state_dict() if self._params else None)
+
+    def take(self, params: dict[str, Array], as_tensors: bool) -> None:
+        """Use these weights; devices get them when they are called next."""
+        super().take(params, as_tensors)
+        self._placed = {}
+
+    def __call__(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+        """Run whole sequences, as torch.nn does.
+
+        input [T, B, I], [B, T, I] if batch_first, [T, I] without batch, or a PackedSequence;
+        hx h_0 [L*D, B, P], for an LSTM (h_0, c_0 [L*D, B, H]), zero if None;
+        lengths [B], the steps of each sequence of a padded batch: output is zero beyond them.
+        Returns output [T, B, D*P] and the states after each sequence's last step.
+        Raises ValueError, RuntimeError or TypeError, in torch's words where torch has some, and
+        DeviceError if the device will not do.
+        """
+        if tensors.is_packed(input):
+            if lengths is not None:
+                raise ValueError("lengths: for padded input; got it with a PackedSequence")
+            return self._call_packed(input, hx)
+        given = calls.dense(self.spec, input, lengths, self._read)
+        kind = "unbatched 2-D" if input.ndim == 2 else "batched 3-D"
+        states = self._states(hx, given.x, given.batch, input.ndim, kind)
+        size = given.steps, given.batch, given.lengths
+        return self._run(_Rows(given.x, *size, None, states, given.batched))
+
+    def validate(self) -> validate.Report:
+        """Compare with torch.nn in float64 over a grid of calls.
+
+        Raises DeviceError without a device, MissingError without torch.
+        """
+        self._check(self.function("_init")())
+        return super().validate()
+
+    def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
+        """Packed rows are read where they lie: sorted, longest sequence first, as torch does it."""
+        data, sizes = calls.packed_rows(self.spec, sequence, self._read)
+        batch = int(sizes[0])
+        states = self._states(hx, data, batch, 3, "batched 3-D")
+        if (order := sequence.sorted_indices) is not None:
+            states = [state.index_select(1, order).contiguous() for state in states]
+        lengths = (sizes[:, None] > np.arange(batch)).sum(axis=0)
+        starts = np.cumsum(sizes) - sizes
+        output, last = self._run(_Rows(data, len(sizes), batch, lengths, starts, states, True))
+        if (order := sequence.unsorted_indices) is not None:
+            pair = isinstance(last, tuple)
+            last = tuple(s.index_select(1, order) for s in (last if pair else (last,)))
+            last = last if pair else last[0]
+        return sequence._replace(data=output), last
+
+    def _read(self, value: Any, what: str, dtype: str | None = None) -> Any:
+        return tensors.on_device(value, what, dtype, self.device)
+
+    def _states(self, hx: Any, x: Any, batch: int, dims: int, given: str) -> list[Any]:
+        """States, checked, on the device of x."""
+        states = calls.states(self.plan, hx, batch, dims, given, self._read)
+        for state in states:
+            if state.device != x.device:
+                raise RuntimeError(
+                    "Input and hidden tensors are not at the same device, found input tensor at "
+                    f"{x.device} and hidden tensor at {state.device}"
+                )
+        return [state.contiguous() for state in states]
+
+    def _run(self, rows: _Rows) -> tuple[Any, Any]:
+        """The answer of a call, in memory of its own."""
+        x, widths = rows.x, self.plan.state_sizes
+        shape = (rows.batch,) if rows.batched else ()
+        with self._current(x.device) as stream:
+            weights = self._weights(x.device)
+            output = x.new_empty((*x.shape[:-1], self.plan.output))
+            passes = len(self.plan.model.passes)
+            last = [x.new_empty((passes, *shape, width)) for width in widths.values()]
+            indices = [tensors.integers(n, x.device) for n in (rows.lengths, rows.starts)]
+            nbytes = self.workspace(rows.steps, rows.batch)
+            scratch = tensors.scratch(nbytes, x.device)
+            states = list(rows.states) or [None] * len(last)
+            arrays = (x, output, *states, *last, *indices)
+            fields = (rows.steps, rows.batch, *map(self._pointer, arrays))
+            batch = self.library.ffi.new(f"{self.spec.name}_batch *", fields)
+            forward, cast = self.function("_forward"), self.library.ffi.cast
+            place = cast("void *", scratch.data_ptr()), nbytes, cast("cudaStream_t", stream)
+            self._check(forward(weights, batch, *place))
+        return output, tuple(last) if len(last) == 2 else last[0]
+
+    def _weights(self, device: Any) -> Any:
+        """The struct of weights on the device, the current one; the first time they are put there.
+
+        Raises RuntimeError if there are none, DeviceError if the kernels do not fit.
+        """
+        if not self._params:
+            raise self._has_no_weights()
+        if device not in self._ready:
+            self._check(self.function("_init")())
+            self._ready.add(device)
+        if device not in self._placed:
+            held = [tensors.copied(array, device) for array in self._params.values()]
+            pointers = iter([self._pointer(tensor) for tensor in held])
+            layers = [[next(pointers) for _ in p.params] for p in self.plan.model.passes]
+            struct = self.library.ffi.new(f"{self.spec.name}_weights *", layers)
+            self._placed[device] = struct, held
+        return self._placed[device][0]
+
+    def _pointer(self, tensor: Any) -> Any:
+        """Where a tensor lies; NULL for None."""
+        return self.library.ffi.cast("void *", 0 if tensor is None else tensor.data_ptr())
+
+    @contextmanager
+    def _current(self, device: Any) -> Iterator[int]:
+        """Makes the device the current one; gives torch's current stream there."""
+        cuda = tensors.torch("running on a device").cuda
+        with cuda.device(device):
+            yield cuda.current_stream(device).cuda_stream
+
+    def _check(self, code: int) -> None:
+        """Raises DeviceError for an answer of CUDA that is not success."""
+        if code:
+            reason = _REASONS.get(code, "a call that CUDA accepts")
+            raise DeviceError(f"{self.spec.name}: {reason}; got CUDA error {code}")

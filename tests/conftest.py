@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rnngen import compiler
+from rnngen.errors import BuildError
+from rnngen.targets import TARGETS
+
 ROOT = Path(__file__).parents[1]
 
 # Compiled modules of a run serve the next one; the user's own cache stays as it is.
@@ -54,3 +58,18 @@ def own_cache(tmp_path, monkeypatch):
     """A cache of the test's own, empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "rnngen"
+
+
+@pytest.fixture(scope="session")
+def gxx(tool):
+    """The C++ compiler that CUDA networks are emulated with."""
+    return tool("g++")
+
+
+@pytest.fixture(scope="session")
+def nvcc():
+    """NVIDIA's compiler as a command, of the toolkit or of PyPI's wheel."""
+    try:
+        return compiler.find(TARGETS["cuda"]).command
+    except BuildError:
+        pytest.skip("no nvcc here")

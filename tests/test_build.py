@@ -197,10 +197,16 @@ def test_no_python_headers(monkeypatch, tmp_path, own_cache):
 
 def test_interrupted(monkeypatch, tmp_path, own_cache):
     """Ctrl-C stops the compiler and leaves nothing."""
-    monkeypatch.setenv("CC", fake(tmp_path, "sleep 600"))
+    begun = tmp_path / "begun"
+    monkeypatch.setenv("CC", fake(tmp_path, f"touch {begun}; sleep 600"))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` ignores it
-    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt():
+        while not begun.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         rnngen.compile(spec())
     signal.signal(signal.SIGINT, before)

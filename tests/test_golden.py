@@ -12,8 +12,8 @@ import pytest
 
 import rnngen
 from rnngen import render
+from rnngen.cuda import decide
 from rnngen.model import resolve
-from rnngen.plan import decide
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"

@@ -110,9 +110,13 @@ MESSAGES = {
     "nonlinearity: tanh": "5:15: RNN107 nonlinearity: for cell rnn; got 'tanh' with cell lstm",
     "nonlinearity: selu": "5:15: RNN104 nonlinearity: tanh or relu, for cell rnn; got 'selu'",
     "dtype: float16": "5:8: RNN104 dtype: float32 or float64; got 'float16'",
-    "target: cuda": "5:9: RNN109 target: c; 'cuda' is planned and not there yet",
-    "target: hip": "5:9: RNN104 target: c; got 'hip'",
-    "isa: sse4": "5:6: RNN104 isa: auto, portable, avx2, avx512 or native; got 'sse4'",
+    "target: hip": "5:9: RNN104 target: c or cuda; got 'hip'",
+    "isa: sse4": "5:6: RNN104 isa: auto or native; portable, avx2 or avx512 for target c; sm_80, "
+    "sm_90, sm_100 or sm_120 for target cuda; got 'sse4'",
+    "isa: sm_90": "5:6: RNN109 isa: auto, portable, avx2, avx512 or native for target c; got "
+    "'sm_90'",
+    "target: cuda\nisa: avx2": "6:6: RNN109 isa: auto, sm_80, sm_90, sm_100, sm_120 or native for "
+    "target cuda; got 'avx2'",
     "weights: /etc/w.safetensors": "5:10: RNN110 weights: a relative path without ..; got "
     "'/etc/w.safetensors'",
     "weights: ../w.safetensors": "5:10: RNN110 weights: a relative path without ..; got "

@@ -1,0 +1,107 @@
+"""CUDA networks that run without a device: their .cu files as they are, compiled by g++.
+
+cuda/include/cuda_runtime_api.h takes the place of CUDA's own header and says how.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from nets import weights
+
+import rnngen
+from rnngen import build, render
+from rnngen.cuda import CudaPlan, decide
+from rnngen.device import DeviceNetwork
+from rnngen.model import resolve
+from rnngen.spec import Spec
+
+ROOT = Path(__file__).parents[1]
+SHIM = ROOT / "tests" / "cuda" / "include"
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wno-unknown-pragmas")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+
+class Emulated(DeviceNetwork):
+    """A network whose device is the processor; it takes CPU tensors."""
+
+    device = "cpu"
+
+    @contextmanager
+    def _current(self, device):
+        yield 0
+
+
+def spec(**fields) -> Spec:
+    """A small LSTM of target cuda unless said otherwise."""
+    defaults = {"name": "net", "cell": "lstm", "target": "cuda"}
+    return rnngen.load_spec({**defaults, "input_size": 3, "hidden_size": 5, **fields})
+
+
+def plan(**fields) -> CudaPlan:
+    return decide(resolve(spec(**fields)))
+
+
+def net(**fields) -> Emulated:
+    """An emulated network with torch's weights, scaled so that sums stay around 1."""
+    return with_weights(plan(**fields))
+
+
+def with_weights(p: CudaPlan, change: Callable[[str], str] = str, *flags: str) -> Emulated:
+    """The same of a plan; `change` edits the text of the .cu file, `flags` are the compiler's."""
+    out = Emulated(p, build.opened(p, compiled(p, change, flags)))
+    s = p.model.spec
+    out.load_state_dict(weights(s, 0, min(1.0, (s.hidden_size / s.input_size) ** 0.5)))
+    return out
+
+
+def compiled(p: CudaPlan, change: Callable[[str], str] = str, flags: tuple[str, ...] = ()) -> Path:
+    """A shared library of the network and the shim; tests of one run share it."""
+    files = render.files(p)
+    files |= {name: change(text) for name, text in files.items() if name.endswith(".cu")}
+    shim = (SHIM / "cuda_runtime_api.h").read_text()
+    digest = hashlib.sha256("\0".join([*files.values(), *flags, shim]).encode()).hexdigest()[:16]
+    folder = ROOT / ".pytest_cache" / "emulated" / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / "net.so"
+    with FileLock(folder / "lock"):
+        if not library.exists():
+            for name, text in files.items():
+                (folder / name).write_text(text)
+            gxx(folder, *flags, "-shared", "-fPIC", "-o", "new.so", f"{p.name}.cu", name=p.name)
+            (folder / "new.so").rename(library)
+    return library
+
+
+def gxx(folder: Path, *args: str, name: str = "net") -> None:
+    """g++ over .cu files, warnings being errors."""
+    command = ["g++", "-x", "c++", "-std=c++17", "-O1", *WARNINGS, "-Werror", f"-I{SHIM}"]
+    command += [f"-DSHIM_SHARED={name}_shared", *args]
+    out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if out.returncode:
+        pytest.fail(out.stdout + out.stderr)
+
+
+def sanitized(p: CudaPlan, folder: Path) -> None:
+    """Run cuda/main.cc with the network under sanitizers; fails with what they say."""
+    for name, text in render.files(p).items():
+        (folder / name).write_text(text)
+    main = (ROOT / "tests" / "cuda" / "main.cc").read_text()
+    (folder / "main.cc").write_text(f'#include "{p.name}.cu"\n{main}')
+    s = p.model.spec
+    sizes = {"INPUT_SIZE": s.input_size, "HIDDEN_SIZE": s.hidden_size, "STATE_SIZE": s.state_size}
+    sizes |= {"OUTPUT_SIZE": s.output_size, "NUM_LAYERS": s.num_layers}
+    words = {"NET": p.name, "NUM_DIRECTIONS": s.num_directions} | sizes
+    words["PARAMS"] = ",".join(str(prod(shape)) for shape in p.model.params.values())
+    defines = [f"-D{name}={value}" for name, value in words.items()]
+    defines += ["-DHAS_C"] if s.cell == "lstm" else []
+    gxx(folder, *SANITIZERS, *defines, "main.cc", "-o", "main", name=p.name)
+    out = subprocess.run([folder / "main"], capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr

@@ -1,0 +1,282 @@
+"""CUDA networks without a device: their kernels run on the processor, thread by thread.
+
+What that cannot see is in test_cuda_build.py (what nvcc makes of them) and test_cuda_device.py.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from emulated import Emulated, compiled, net, plan, sanitized, with_weights
+from nets import errors, module
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnngen import cuda
+from rnngen.errors import DeviceError
+from rnngen.validate import Case
+
+pytestmark = pytest.mark.usefixtures("gxx")
+
+# Sizes: one unit, a rest of a quad, more than a warp, several lanes to a unit, weights in shared
+# memory; and what is not for one multiprocessor.
+SM = [
+    {"cell": cell, "input_size": i, "hidden_size": h, **more}
+    for cell in ("lstm", "gru", "rnn")
+    for i, h, more in (
+        (1, 1, {}),
+        (3, 5, {"num_layers": 2, "bidirectional": True}),
+        (17, 20, {"bias": False}),
+        (2, 33, {"bidirectional": True, "batch_first": True}),
+    )
+] + [
+    {"cell": "lstm", "input_size": 5, "hidden_size": 112},
+    {"cell": "gru", "input_size": 5, "hidden_size": 150, "isa": "sm_90"},
+    {"cell": "rnn", "input_size": 5, "hidden_size": 230, "nonlinearity": "relu"},
+]
+STEP = [
+    {"cell": "lstm", "input_size": 40, "hidden_size": 7, "proj_size": 3, "bidirectional": True},
+    {"cell": "lstm", "input_size": 3, "hidden_size": 130, "num_layers": 2},
+    {"cell": "lstm", "input_size": 3, "hidden_size": 5, "dtype": "float64", "bias": False},
+    {"cell": "gru", "input_size": 3, "hidden_size": 17, "dtype": "float64", "bidirectional": True},
+    {"cell": "rnn", "input_size": 9, "hidden_size": 3, "dtype": "float64", "batch_first": True},
+]
+BOTH = pytest.mark.parametrize("dtype", ["float32", "float64"], ids=["sm", "step"])
+CASES = [  # rows of one block of products and of several, of either kind
+    Case(steps, batch, ragged, states, batch_first=False)
+    for steps, batch, ragged, states in (
+        (1, 1, False, False),
+        (2, 3, False, True),
+        (7, 9, False, True),
+        (7, 3, True, False),
+        (5, 10, True, True),
+        (3, 66, True, True),
+    )
+]
+
+
+def words(value) -> str:
+    return value if isinstance(value, str) else "-".join(str(v) for v in value.values())
+
+
+def beside_torch(network):
+    cases = [replace(case, batch_first=network.spec.batch_first) for case in CASES]
+    return errors(network, *cases)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fields"), [("sm", f) for f in SM] + [("step", f) for f in STEP], ids=words
+)
+def test_torch_in_float64(strategy, fields):
+    network = net(**fields)
+    assert network.plan.strategy == strategy
+    report = beside_torch(network)
+    assert report.ok, report
+
+
+@BOTH
+def test_stretches_give_the_same_bits(dtype, monkeypatch):
+    """However a sequence is cut, in both directions, padded and packed."""
+    fields = {"cell": "gru", "dtype": dtype, "bidirectional": True, "num_layers": 2}
+    whole = net(**fields)
+    monkeypatch.setattr(cuda, "STRETCH", 3 * whole.plan.sums_row * whole.plan.dtype.bytes)
+    cut = with_weights(plan(**fields))
+    assert cut.plan.stretch == 3
+    x = torch.randn(8, 1, 3, dtype=getattr(torch, dtype))
+    for batch in (1, 2, 5):
+        wide = x.repeat(1, batch, 1)
+        lengths = torch.arange(batch) + 4
+        packed = pack_padded_sequence(wide, lengths, enforce_sorted=False)
+        assert_same(cut(wide), whole(wide))
+        assert_same(cut(packed), whole(packed))
+        assert_same(cut(wide, lengths=lengths), whole(wide, lengths=lengths))
+
+
+def assert_same(ours, theirs):
+    """The same bits in every answer."""
+    for one, other in zip(flat(ours), flat(theirs), strict=True):
+        assert torch.equal(one, other)
+
+
+def flat(answer) -> list[torch.Tensor]:
+    output, states = answer
+    output = getattr(output, "data", output)
+    return [output, *(states if isinstance(states, tuple) else (states,))]
+
+
+@BOTH
+@pytest.mark.parametrize("batch", [2, 9, 70])
+def test_a_sequence_does_not_see_its_neighbours(dtype, batch):
+    network = net(hidden_size=20, dtype=dtype, bidirectional=True)
+    x = torch.randn(5, batch, 3, dtype=getattr(torch, dtype))
+    output, (h, c) = network(x)
+    for b in {0, batch // 2, batch - 1}:
+        alone, (h_b, c_b) = network(x[:, b : b + 1])
+        assert torch.equal(output[:, b : b + 1], alone)
+        assert torch.equal(h[:, b : b + 1], h_b)
+        assert torch.equal(c[:, b : b + 1], c_b)
+
+
+@BOTH
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_padding_is_not_read_and_comes_out_zero(dtype, batch_first):
+    network = net(dtype=dtype, bidirectional=True, num_layers=2, batch_first=batch_first)
+    x = torch.randn(6, 4, 3, dtype=getattr(torch, dtype))
+    lengths = torch.tensor([2, 6, 1, 3])
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    expected, states = network(packed)
+    expected, _ = pad_packed_sequence(expected)
+    for b, length in enumerate(lengths):
+        x[length:, b] = torch.nan
+    turned = x.transpose(0, 1) if batch_first else x  # not contiguous: it is copied
+    output, got = network(turned, lengths=lengths)
+    assert torch.equal(output.transpose(0, 1) if batch_first else output, expected)
+    assert_same((output, got), (output, states))
+
+
+@BOTH
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_every_interleaving_gives_the_same_bits(dtype, seed, monkeypatch):
+    network = net(cell="gru", hidden_size=33, dtype=dtype, bidirectional=True)
+    x = torch.randn(4, 3, 3, dtype=getattr(torch, dtype))
+    first = network(x)
+    monkeypatch.setenv("SHIM_SEED", str(seed))
+    assert_same(network(x), first)
+
+
+def test_more_steps_than_a_grid_has_blocks():
+    """torch on cuDNN fails beyond 65,535 steps."""
+    network = net(cell="rnn", input_size=1, hidden_size=1)
+    x = torch.randn(66_000, 1, 1)
+    twin = module(network.spec)
+    twin.load_state_dict({k: torch.from_numpy(v) for k, v in network.arrays().items()})
+    expected, _ = twin(x)
+    output, _ = network(x)
+    assert (output - expected).abs().max() < 1e-6
+
+
+@BOTH
+def test_shapes_of_torch(dtype):
+    """Without batch, an empty batch, a state given and not changed."""
+    network = net(dtype=dtype)
+    torch_dtype = getattr(torch, dtype)
+    x = torch.randn(4, 3, dtype=torch_dtype)
+    hx = (torch.randn(1, 5, dtype=torch_dtype), torch.randn(1, 5, dtype=torch_dtype))
+    before = [state.clone() for state in hx]
+    output, (h, c) = network(x, hx)
+    assert output.shape == (4, 5)
+    assert h.shape == c.shape == (1, 5)
+    batched, _ = network(x[:, None], tuple(state[:, None] for state in hx))
+    assert torch.equal(batched[:, 0], output)
+    assert all(torch.equal(*pair) for pair in zip(hx, before, strict=True))
+    output, (h, _) = network(x.new_empty(4, 0, 3))
+    assert output.shape == (4, 0, 5)
+    assert h.shape == (1, 0, 5)
+
+
+def test_weights_may_change():
+    network = net()
+    x = torch.randn(3, 2, 3)
+    before, _ = network(x)
+    network.load_state_dict({k: -v for k, v in network.arrays().items()})
+    after, _ = network(x)
+    assert not torch.equal(before, after)
+    twin = with_weights(network.plan)
+    assert torch.equal(twin(x)[0], before)
+
+
+def test_pickled_it_is_a_spec_and_weights():
+    function, args = net().__reduce__()
+    assert function.__name__ == "compile"
+    assert args[0].target == "cuda"
+    assert set(args[1]) == set(net().arrays())
+    pickle.dumps(args)
+
+
+REFUSED = {
+    "an array": (TypeError, lambda: (np.zeros((2, 1, 3), np.float32),)),
+    "another dtype": (ValueError, lambda: (torch.zeros(2, 1, 3, dtype=torch.float64),)),
+    "another device": (RuntimeError, lambda: (torch.zeros(2, 1, 3, device="meta"),)),
+    "width": (RuntimeError, lambda: (torch.zeros(2, 1, 4),)),
+    "no steps": (RuntimeError, lambda: (torch.zeros(0, 1, 3),)),
+    "a gradient": (RuntimeError, lambda: (torch.zeros(2, 1, 3, requires_grad=True),)),
+    "sparse": (RuntimeError, lambda: (torch.zeros(2, 1, 3).to_sparse(),)),
+    "one state": (TypeError, lambda: (torch.zeros(2, 1, 3), torch.zeros(1, 1, 5))),
+    "states of another batch": (
+        RuntimeError,
+        lambda: (torch.zeros(2, 1, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(what):
+    kind, args = REFUSED[what]
+    with pytest.raises(kind):
+        net()(*args())
+
+
+def test_a_network_without_weights_says_so():
+    empty = Emulated(net().plan, net().library)
+    with pytest.raises(RuntimeError, match="net has no weights yet"):
+        empty(torch.zeros(1, 1, 3))
+
+
+@pytest.mark.parametrize("field", ["x", "y", "h_n", "c_n", "T", "weights", "workspace", "bytes"])
+def test_c_refuses_what_it_cannot_run(field):
+    """cudaErrorInvalidValue, and nothing launched: y stays."""
+    network = net()
+    ffi, forward = network.library.ffi, network.function("_forward")
+    memory = {name: torch.full((8, 8), 7.0) for name in ("x", "y", "h_n", "c_n", "workspace")}
+    at = {name: ffi.cast("float *", tensor.data_ptr()) for name, tensor in memory.items()}
+    fields = {name: at[name] for name in ("x", "y", "h_n", "c_n")} | {"T": 1, "B": 1}
+    fields |= {field: 0 if field == "T" else ffi.NULL} if field in fields else {}
+    batch = ffi.new("net_batch *", fields)
+    weights = ffi.NULL if field == "weights" else network._weights(torch.device("cpu"))
+    workspace = ffi.NULL if field == "workspace" else at["workspace"]
+    nbytes = network.workspace(1, 1) - (field == "bytes")
+    assert forward(weights, batch, workspace, nbytes, ffi.NULL) == 1
+    assert (memory["y"] == 7).all()
+
+
+def test_what_cuda_answers_becomes_an_error():
+    """A kernel whose threads do not meet is one clear error, not a wrong answer."""
+    p = plan(cell="rnn", hidden_size=8)
+    hung = with_weights(
+        p,
+        lambda text: text.replace(
+            "if (lane || idle)", "if (idle)\n        __syncthreads();\n    if (lane || idle)"
+        ),
+    )
+    with pytest.raises(DeviceError, match=r"net: .* got CUDA error 719"):
+        hung(torch.zeros(2, 1, 3))
+
+
+def test_too_large_a_workspace_is_said():
+    network = net()
+    assert network.workspace(2**31, 1) == network.workspace(1, 2**31) == 2**64 - 1
+    assert network.workspace(0, 1) == network.workspace(1, 0) == 0
+
+
+def test_samples_are_compiled_without_warnings():
+    """All warnings are errors where networks are emulated."""
+    assert compiled(plan()).exists()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cell": "gru", "input_size": 3, "hidden_size": 150, "isa": "sm_90", "bidirectional": True},
+        {"cell": "lstm", "input_size": 17, "hidden_size": 21, "num_layers": 3},
+        {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "bidirectional": True},
+        {"cell": "rnn", "input_size": 33, "hidden_size": 17, "num_layers": 2, "dtype": "float64"},
+    ],
+    ids=words,
+)
+def test_sanitizers_find_nothing(fields, tmp_path):
+    """Host and kernels, from memory that has the size it needs."""
+    sanitized(plan(**fields), tmp_path)

@@ -1,0 +1,223 @@
+"""What nvcc makes of CUDA networks, and what is said where there is none or no device."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from emulated import plan
+from nets import weights
+
+import rnngen
+from rnngen import build, compiler, package, processor, render, run, strategy
+from rnngen.cuda import CudaPlan
+from rnngen.errors import BuildError, DeviceError, WeightsError
+from rnngen.targets import ARCHITECTURES, TARGETS
+
+NETS = {
+    "sm lstm": {"cell": "lstm", "input_size": 64, "hidden_size": 96, "bidirectional": True},
+    "sm lstm, weights in shared memory": {"cell": "lstm", "input_size": 3, "hidden_size": 128},
+    "sm gru": {"cell": "gru", "input_size": 64, "hidden_size": 128, "num_layers": 2},
+    "sm rnn": {"cell": "rnn", "input_size": 1, "hidden_size": 20},
+    "step gru": {"cell": "gru", "input_size": 3, "hidden_size": 512, "bidirectional": True},
+    "step lstm, projected": {"cell": "lstm", "input_size": 3, "hidden_size": 40, "proj_size": 7},
+    "step rnn, float64": {"cell": "rnn", "input_size": 3, "hidden_size": 20, "dtype": "float64"},
+}
+GATES = ("-Xptxas", "-v,-warn-spills,-warn-lmem-usage,-Werror", "-Werror", "all-warnings")
+
+
+def cubin(p: CudaPlan, nvcc: tuple[str, ...], architecture: str, folder: Path) -> str:
+    """Compile for one architecture, spills and warnings being errors; what ptxas says."""
+    for name, text in render.files(p).items():
+        (folder / name).write_text(text)
+    flag = f"-arch={architecture}"
+    command = [*nvcc, "-std=c++17", "-O3", flag, *GATES, "-cubin", *p.sources, "-o", "net.cubin"]
+    out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stdout + out.stderr
+    return out.stderr + out.stdout
+
+
+def registers(report: str, kernel: str) -> int:
+    """Of a thread, by ptxas."""
+    used = re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", report, re.DOTALL)
+    (found,) = {int(count) for name, count in used if kernel in name}
+    return found
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETS)
+def test_no_spill_and_no_warning(name, architecture, nvcc, tmp_path):
+    p = plan(**NETS[name])
+    assert p.strategy == name.split()[0]
+    report = cubin(p, nvcc, architecture, tmp_path)
+    if fit := p.residence:
+        held = 4 * fit.gates * fit.held
+        assert held < registers(report, "recur") <= fit.registers
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("isa", ["auto", "sm_90"])
+def test_no_size_spills(cell, isa, nvcc, tmp_path):
+    """Over all numbers of quads that strategy sm has, at the sizes that take most registers."""
+    seen = set()
+    for hidden in range(1, 260):
+        p = plan(cell=cell, hidden_size=hidden, isa=isa)
+        fit = p.residence
+        if fit and (kind := (fit.parts, fit.threads, fit.held, bool(fit.rest))) not in seen:
+            seen.add(kind)
+            report = cubin(p, nvcc, "sm_90", tmp_path)
+            assert registers(report, "recur") <= fit.registers, hidden
+    assert len(seen) > 10
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name.startswith("sm")])
+def test_time_loop_of_sm(name, nvcc, tmp_path):
+    """Its machine code reads no weight from memory, has one barrier and nothing in local memory."""
+    p = plan(**NETS[name])
+    cubin(p, nvcc, "sm_90", tmp_path)
+    command = [cuobjdump(), "-sass", str(tmp_path / "net.cubin")]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (body,) = [part for part in text.split("Function : ")[1:] if "recur" in part.splitlines()[0]]
+    loop = longest_loop(body)
+    assert len(re.findall(r"\bBAR\.", loop)) == 1
+    assert not re.search(r"\b(LDL|STL|MEMBAR)\b", loop)
+    assert len(re.findall(r"\bLDG\b", loop)) <= p.gates + 2  # sums of x; starts, lengths
+    assert len(re.findall(r"\bFFMA\b", loop)) >= 4 * p.gates * p.residence.held
+
+
+def cuobjdump() -> str:
+    """NVIDIA's disassembler, from the toolkit or from PyPI's triton."""
+    if found := shutil.which("cuobjdump"):
+        return found
+    spec = find_spec("triton")
+    for place in (spec and spec.submodule_search_locations) or ():
+        for path in Path(place).rglob("cuobjdump"):
+            return str(path)
+    pytest.skip("no cuobjdump here")
+
+
+def longest_loop(sass: str) -> str:
+    """From the target of the backward branch that goes back furthest to the branch."""
+    lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?);", sass)
+    spans = [
+        (int(at, 16) - int(target[1], 16), int(target[1], 16), int(at, 16))
+        for at, text in lines
+        if (target := re.search(r"\bBRA\b.*?(?:0x|`\(.*?0x)([0-9a-f]+)", text))
+    ]
+    _, first, last = max(span for span in spans if span[0] > 0)
+    return "\n".join(text for at, text in lines if first <= int(at, 16) <= last)
+
+
+def test_module_loads_without_a_device(nvcc, own_cache):
+    """It opens, and says in one sentence what is lacking."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    p = plan(name="toy", isa="sm_90")
+    s = p.model.spec
+    net = rnngen.compile(s, weights(s))
+    with pytest.raises(DeviceError, match=r"toy: a .*; there is none.*; got CUDA error (35|100)"):
+        net.validate()
+    with pytest.raises(
+        RuntimeError, match="found input tensor at cpu and parameter tensor at cuda"
+    ):
+        net(torch.zeros(2, 1, 3))
+    again = build.shared(p)
+    assert again.path == net.library.path
+    assert {path.suffix for path in again.path.parent.iterdir()} == {".so", ".json"}
+
+
+def test_package(nvcc, own_cache, tmp_path):
+    p = plan(name="toy", isa="sm_90")
+    net = rnngen.compile(p.model.spec, weights(p.model.spec))
+    files = package.write(tmp_path / "toy", package.texts(net), net)
+    module = f"{render.module_name([p])}.so"
+    assert {path.name for path in files} == {
+        *("__init__.py", "manifest.json", "toy.cu", "toy.h", "toy.safetensors", module),
+    }
+    code = "import toy; net = toy.load(); print(net, len(net.arrays()))"
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert out == "<rnngen toy: LSTM 3 -> 5, float32> 4\n"
+
+
+def test_threads_are_for_processors(nvcc, own_cache):
+    with pytest.raises(ValueError, match="threads: 1 for target cuda; got 2"):
+        run.network(plan(isa="sm_90").model.spec, threads=2)
+
+
+def test_weights_are_not_source():
+    with pytest.raises(WeightsError, match="for target c; got target cuda"):
+        rnngen.generate({**plan().model.spec.public()}, weights={})
+
+
+def test_missing_compiler(monkeypatch, own_cache):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(compiler, "_wheels", lambda target: [])
+    with pytest.raises(BuildError) as caught:
+        rnngen.compile(plan().model.spec)
+    assert str(caught.value) == (
+        "compiler: NVIDIA's compiler on PATH; found none (nvcc). Install the CUDA toolkit or `pip "
+        "install 'rnngen[cuda]'`, or name one in NVCC. `rnngen generate` needs none."
+    )
+
+
+def test_compiler_of_the_wheel(monkeypatch, tmp_path):
+    """Where PATH has none, PyPI's, which has to be told where its libraries are."""
+    path = tmp_path / "nvidia" / "cu13" / "bin" / "nvcc"
+    path.parent.mkdir(parents=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("NVCC", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = compiler.find(TARGETS["cuda"])
+    assert found.command == (str(path), f"-L{tmp_path}/nvidia/cu13/lib")
+
+
+def test_nvcc_of_the_wheel_compiles(monkeypatch, own_cache):
+    """PyPI's own, where it is installed beside us."""
+    found = compiler._wheels(TARGETS["cuda"])
+    if not found:
+        pytest.skip("no nvidia-cuda-nvcc here")
+    monkeypatch.setenv("NVCC", " ".join(found[0]))
+    assert build.shared(plan(isa="sm_90")).path.exists()
+
+
+def test_cards(monkeypatch, tmp_path):
+    """Code for `native` depends on them."""
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA H200\nIRQ: 1\n")
+    monkeypatch.setattr(processor, "_CARDS", tmp_path)
+    assert processor.cards() == ("NVIDIA H200",)
+
+
+@pytest.mark.parametrize("gates", [1, 3, 4])
+def test_what_a_multiprocessor_holds(gates):
+    """Where it fits, all weights have a place; beyond, nothing is promised."""
+    fits = {}
+    for hidden in range(1, 400):
+        fit = fits[hidden] = strategy.residence(gates, hidden, "auto")
+        if fit:
+            assert fit.threads % 128 == 0
+            assert fit.threads >= fit.lanes
+            assert fit.held + fit.rest == fit.quads
+            assert 4 * fit.quads * fit.parts >= hidden
+            assert fit.shared <= strategy.SHARED
+    assert not fits[399]
+    most = max(hidden for hidden, fit in fits.items() if fit)
+    assert all(fits[hidden] for hidden in range(1, most + 1)), "no gap"
+    assert most == {1: 256, 3: 128, 4: 128}[gates]
+    assert strategy.residence(gates, most + 8, "sm_90")
+
+
+def test_same_spec_same_bytes():
+    assert render.files(plan()) == render.files(plan())
+    text = "".join(render.files(plan(cell="gru", hidden_size=300, num_layers=3)).values())
+    assert max(map(len, text.splitlines())) <= 100

@@ -1,0 +1,143 @@
+"""Each of these mistakes in a CUDA kernel is found by running it without a device.
+
+A mutant is an edit of the printed text. It has to answer with an error, or something else than
+torch does. That they all do is what makes the silence of test_cuda.py worth something.
+"""
+
+from __future__ import annotations
+
+import pytest
+from emulated import plan, with_weights
+from nets import errors
+
+from rnngen import cuda
+from rnngen.errors import DeviceError
+from rnngen.validate import Case
+
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("gxx")]
+
+SM = {"cell": "gru", "input_size": 20, "hidden_size": 40, "num_layers": 2, "bidirectional": True}
+LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110}
+STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
+PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
+
+MUTANTS = {
+    "no barrier between steps": (
+        SM,
+        "        __syncthreads();\n    }\n    if (lane",
+        "    }\n    if (lane",
+    ),
+    "no barrier before the first step": (
+        SM,
+        "    __syncthreads();\n\n    for (int done",
+        "    for (int done",
+    ),
+    "one memory for h": (SM, "(done + 1) % 2 * 4", "done % 2 * 4"),
+    "sums of one lane only": (SM, "sum[g] += __shfl_xor_sync", "sum[g] += 0 * __shfl_xor_sync"),
+    "all lanes with the same quads": (SM, "q * net_parts + lane", "q * net_parts"),
+    "a quad left out": (SM, "first < net_held", "first < net_held - net_chain"),
+    "h not zero beyond the last": (LSTM, "k < 8 * net_width", "k < 110"),
+    "gates exchanged": (SM, "x[0] + h[0]", "x[1] + h[0]"),
+    "bias of W_hn h forgotten": (SM, "sum[2] += bias;", ""),
+    "bias of W_hn h outside r": (SM, "gate == 2 ? 0 : layer.bias_hh", "layer.bias_hh"),
+    "reverse forwards": (SM, "d ? count - 1 - done : done", "done"),
+    "reverse reads its sums forwards": (SM, "d ? -1LL : 1LL", "1LL"),
+    "reverse begins at the padding": (SM, "d ? count - 1 : 0", "d ? s.count - 1 : 0"),
+    "stretches of reverse in the wrong order": (SM, "T - done - count}", "done}"),
+    "sums of the step before": (SM, "now[g] = ahead[g];", "now[g] = done ? ahead[g] : 0;"),
+    "lengths one too short": (SM, "s.lengths[b] - s.first[d]", "s.lengths[b] - s.first[d] - 1"),
+    "rows of the packed batch": (SM, "s.starts[t] + (long long)b", "s.starts[t]"),
+    "strides exchanged": (SM, "t * s.step + b * s.next", "t * s.next + b * s.step"),
+    "columns of both directions": (SM, "+ d * 40 + unit] = h_j", "+ unit] = h_j"),
+    "second stretch from the beginning": (SM, "        h = h_n;\n", ""),
+    "states of the first layer": (
+        SM,
+        "(size_t)number * 2 * in->B",
+        "(size_t)(number - number) * in->B",
+    ),
+    "both layers with one's weights": (SM, "weights->l1,", "weights->l0,"),
+    "no last c": (LSTM, "c_n[state + unit] = c_j;", ""),
+    "first c forgotten": (LSTM, "c_0 ? c_0[state + unit] : 0", "0"),
+    "weights of shared memory in the wrong place": (
+        LSTM,
+        "(net_held + q) * net_parts + lane",
+        "q * net_parts + lane",
+    ),
+    "more shared memory than was asked for": (
+        LSTM,
+        "constexpr int net_bytes = ",
+        "constexpr int net_bytes = -16 + ",
+    ),
+    "product without the barrier before loading": (
+        STEP,
+        "a column */\n        __syncthreads();",
+        "a column */",
+    ),
+    "product without the barrier before adding": (
+        STEP,
+        "__syncthreads();\n\n        real part",
+        "real part",
+    ),
+    "product without the rest of columns": (
+        STEP,
+        "start < width; start",
+        "start + 16 <= width; start",
+    ),
+    "rows of a block": (STEP, "p + net_lines * r] = column", "p] = column"),
+    "too few blocks": (STEP, "(rows + across - 1) / across", "(rows + across - 2) / across"),
+    "too few blocks of units": (STEP, "(units + along - 1) / along", "units / along"),
+    "h and next do not change places": (STEP, "        h = next;\n", ""),
+    "h ends in the wrong memory": (
+        STEP,
+        "const bool odd = s.count % 2;",
+        "const bool odd = false;",
+    ),
+    "what is over is not carried on": (STEP, "next[at * 21 + unit] = h[at * 21 + unit];", ""),
+    "c of the neighbour": (STEP, "c + at * 21 + unit", "c + at * 20 + unit"),
+    "no copy of c": (STEP, "net_copy(call, c_n, c_0, 21)", "net_copy(call, c_n, c_n, 21)"),
+    "old m": (
+        PROJECTED,
+        "m[at * 20 + unit] = h_j;",
+        "if (done == 0)\n            m[at * 20 + unit] = h_j;",
+    ),
+}
+CASES = [
+    Case(steps, batch, ragged, states, batch_first=False)
+    for steps, batch, ragged, states in (
+        (1, 1, False, False),
+        (5, 2, False, True),
+        (6, 9, True, True),
+        (7, 17, True, False),
+    )
+]
+
+
+def cut(fields, monkeypatch):
+    """Several stretches where there are many sequences, of several steps."""
+    p = plan(**fields)
+    monkeypatch.setattr(cuda, "STRETCH", 3 * 17 * p.sums_row * p.dtype.bytes)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant(name, monkeypatch):
+    fields, right, wrong = MUTANTS[name]
+    cut(fields, monkeypatch)
+
+    def change(text: str) -> str:
+        assert right in text, "the text has changed: change the mutant"
+        return text.replace(right, wrong)
+
+    network = with_weights(plan(**fields), change, "-w")
+    try:
+        report = errors(network, *CASES)
+    except DeviceError:
+        return
+    assert not report.ok, report
+
+
+@pytest.mark.parametrize("fields", [SM, LSTM, STEP, PROJECTED], ids=["sm", "lstm", "step", "hr"])
+def test_without_mutation(fields, monkeypatch):
+    """The same cases with nothing changed are right."""
+    cut(fields, monkeypatch)
+    report = errors(with_weights(plan(**fields)), *CASES)
+    assert report.ok, report

@@ -31,11 +31,23 @@ class CudaPlan(Outline):
     """All that a template of the CUDA code may ask."""
 
     layers: tuple[Layer, ...]
-    residence: Residence | None  # of strategy sm; None: step
+    residences: tuple[Residence, ...]  # of strategies sm and cluster, the best first
+    step: bool  # whether there is strategy step
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The best first; a second one is for devices that lack what the first needs."""
+        names = [fit.name for fit in self.residences]
+        return (*names, "step") if self.step else tuple(names)
 
     @property
     def strategy(self) -> str:
-        return "sm" if self.residence else "step"
+        return self.strategies[0]
+
+    @property
+    def choice(self) -> bool:
+        """Whether it depends on the device."""
+        return len(self.strategies) > 1
 
     @property
     def cell(self) -> Cell:
@@ -86,7 +98,7 @@ class CudaPlan(Outline):
     def spare_row(self) -> int:
         """Numbers of state beside the answer's, of one sequence: h by turns, m before W_hr."""
         spare = self.state + self.hidden * self.projection
-        return 0 if self.residence else self.directions * spare
+        return self.directions * spare if self.step else 0
 
     @property
     def buffers_row(self) -> int:
@@ -153,11 +165,12 @@ def decide(model: Model) -> Plan | CudaPlan:
     spec = model.spec
     if spec.target == "c":
         return plan.decide(model)
-    fits = spec.dtype == "float32" and not spec.proj_size
-    gates = len(model.cell.gates)
-    kept = strategy.residence(gates, spec.hidden_size, spec.isa) if fits else None
+    residences: tuple[Residence, ...] = ()
+    if spec.dtype == "float32" and not spec.proj_size:
+        residences = strategy.choose(len(model.cell.gates), spec.hidden_size, spec.isa)
+    some_lack = bool(residences) and residences[-1].cluster and spec.isa in strategy.UNKNOWN
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
-    return CudaPlan(model, TARGETS[spec.target], layers, kept)
+    return CudaPlan(model, TARGETS["cuda"], layers, residences, not residences or some_lack)
 
 
 def _layer(model: Model, number: int) -> Layer:

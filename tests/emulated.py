@@ -66,7 +66,7 @@ def compiled(p: CudaPlan, change: Callable[[str], str] = str, flags: tuple[str, 
     """A shared library of the network and the shim; tests of one run share it."""
     files = render.files(p)
     files |= {name: change(text) for name, text in files.items() if name.endswith(".cu")}
-    shim = (SHIM / "cuda_runtime_api.h").read_text()
+    shim = "".join(path.read_text() for path in sorted(SHIM.iterdir()))
     digest = hashlib.sha256("\0".join([*files.values(), *flags, shim]).encode()).hexdigest()[:16]
     folder = ROOT / ".pytest_cache" / "emulated" / digest
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def compiled(p: CudaPlan, change: Callable[[str], str] = str, flags: tuple[str, 
 def gxx(folder: Path, *args: str, name: str = "net") -> None:
     """g++ over .cu files, warnings being errors."""
     command = ["g++", "-x", "c++", "-std=c++17", "-O1", *WARNINGS, "-Werror", f"-I{SHIM}"]
-    command += [f"-DSHIM_SHARED={name}_shared", *args]
+    command += [f"-DSHIM_NAME={name}", *args]
     out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if out.returncode:
         pytest.fail(out.stdout + out.stderr)

@@ -17,16 +17,13 @@ from rnngen.validate import Case
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("gxx")]
 
 SM = {"cell": "gru", "input_size": 20, "hidden_size": 40, "num_layers": 2, "bidirectional": True}
-LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110}
+LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110, "isa": "sm_80"}
+CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
 PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
 
 MUTANTS = {
-    "no barrier between steps": (
-        SM,
-        "        __syncthreads();\n    }\n    if (lane",
-        "    }\n    if (lane",
-    ),
+    "no barrier between steps": (SM, "unit] = h_j;\n        __syncthreads();", "unit] = h_j;"),
     "no barrier before the first step": (
         SM,
         "    __syncthreads();\n\n    for (int done",
@@ -34,9 +31,8 @@ MUTANTS = {
     ),
     "one memory for h": (SM, "(done + 1) % 2 * 4", "done % 2 * 4"),
     "sums of one lane only": (SM, "sum[g] += __shfl_xor_sync", "sum[g] += 0 * __shfl_xor_sync"),
-    "all lanes with the same quads": (SM, "q * net_parts + lane", "q * net_parts"),
-    "a quad left out": (SM, "first < net_held", "first < net_held - net_chain"),
-    "h not zero beyond the last": (LSTM, "k < 8 * net_width", "k < 110"),
+    "all lanes with the same quads": (SM, "q * parts + lane", "q * parts"),
+    "a quad left out": (SM, "from < held; from", "from < held - chain; from"),
     "gates exchanged": (SM, "x[0] + h[0]", "x[1] + h[0]"),
     "bias of W_hn h forgotten": (SM, "sum[2] += bias;", ""),
     "bias of W_hn h outside r": (SM, "gate == 2 ? 0 : layer.bias_hh", "layer.bias_hh"),
@@ -50,24 +46,36 @@ MUTANTS = {
     "strides exchanged": (SM, "t * s.step + b * s.next", "t * s.next + b * s.step"),
     "columns of both directions": (SM, "+ d * 40 + unit] = h_j", "+ unit] = h_j"),
     "second stretch from the beginning": (SM, "        h = h_n;\n", ""),
-    "states of the first layer": (
-        SM,
-        "(size_t)number * 2 * in->B",
-        "(size_t)(number - number) * in->B",
-    ),
+    "states of the first layer": (SM, "(size_t)number * 2 * in->B", "(size_t)0 * 2 * in->B"),
     "both layers with one's weights": (SM, "weights->l1,", "weights->l0,"),
     "no last c": (LSTM, "c_n[state + unit] = c_j;", ""),
     "first c forgotten": (LSTM, "c_0 ? c_0[state + unit] : 0", "0"),
+    "h not zero beyond the last": (LSTM, "k < 8 * width", "k < 110"),
     "weights of shared memory in the wrong place": (
         LSTM,
-        "(net_held + q) * net_parts + lane",
-        "q * net_parts + lane",
+        "(held + q) * parts + lane",
+        "q * parts + lane",
     ),
-    "more shared memory than was asked for": (
-        LSTM,
-        "constexpr int net_bytes = ",
-        "constexpr int net_bytes = -16 + ",
+    "a write behind shared memory": (LSTM, "2 * width + unit * parts", "3 * width + unit * parts"),
+    "no waiting": (CLUSTER, "net_barrier_wait(&arrived[done % 2], (done - 1) / 2 % 2);", ""),
+    "waiting for the wrong phase": (CLUSTER, "(done - 1) / 2 % 2", "done / 2 % 2"),
+    "fewer bytes than come": (CLUSTER, "arrived[step % 2], 528", "arrived[step % 2], 512"),
+    "no phase after the first two": (
+        CLUSTER,
+        "net_barrier_expect(&arrived[done % 2], 528);",
+        "(void)0;",
     ),
+    "one half for all steps": (CLUSTER, "shared + half * width + begin / 4", "shared + begin / 4"),
+    "the other half's barrier": (CLUSTER, "&arrived[half], r", "&arrived[1 - half], r"),
+    "one block left out": (CLUSTER, "r < 7; r", "r < 6; r"),
+    "last units do not travel": (CLUSTER, "begin < 131", "begin + 4 < 131"),
+    "no meeting before the first step": (
+        CLUSTER,
+        "    net_cluster_sync();\n\n    for (int done",
+        "    for (int done",
+    ),
+    "units of the first block": (CLUSTER, "net_rank() * 20", "0 * 20"),
+    "idle lanes send what they have": (CLUSTER, "idle ? 0 : h_j", "h_j / (1 - idle)"),
     "product without the barrier before loading": (
         STEP,
         "a column */\n        __syncthreads();",
@@ -135,7 +143,7 @@ def test_mutant(name, monkeypatch):
     assert not report.ok, report
 
 
-@pytest.mark.parametrize("fields", [SM, LSTM, STEP, PROJECTED], ids=["sm", "lstm", "step", "hr"])
+@pytest.mark.parametrize("fields", [SM, LSTM, CLUSTER, STEP, PROJECTED])
 def test_without_mutation(fields, monkeypatch):
     """The same cases with nothing changed are right."""
     cut(fields, monkeypatch)

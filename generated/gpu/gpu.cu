@@ -210,7 +210,7 @@ typedef struct {
 template <class... Wanted, class... Given>
 static cudaError_t gpu_launch(
     cudaStream_t stream, void (*kernel)(Wanted...), dim3 grid, unsigned threads, size_t shared,
-    Given... given)
+    cudaLaunchAttribute *attribute, Given... given)
 {
     cudaLaunchConfig_t config = {};
 
@@ -218,6 +218,8 @@ static cudaError_t gpu_launch(
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared;
     config.stream = stream;
+    config.attrs = attribute;
+    config.numAttrs = attribute ? 1 : 0;
     return cudaLaunchKernelEx(&config, kernel, given...);
 }
 
@@ -243,51 +245,50 @@ template <int ROWS> static dim3 gpu_grid(long long rows, int units)
         (unsigned)((rows + across - 1) / across), (unsigned)((units + along - 1) / along), 1);
 }
 
-/* 2 lanes to a unit, each with every 2nd quad of columns of its W_hh. */
-constexpr int gpu_threads = 256;
-constexpr int gpu_parts = 2; /* lanes to a unit */
-constexpr int gpu_held = 16; /* quads of a gate in a lane's registers */
-constexpr int gpu_chain = 4; /* of them added up by themselves: short chains are exact */
-constexpr int gpu_width = 32; /* of h in quads, with zeros beyond 128 */
-constexpr int gpu_bytes = 1024; /* of shared memory: two h */
-
 /* Four columns of a row of W_hh; zero beyond the last. */
-static __device__ __forceinline__ float4 gpu_quad(const real *row, int quad)
+inline __device__ float4 gpu_quad(const real *row, int quad)
 {
     const auto at = [=](int k) { return k < 128 ? row[k] : 0; };
 
     return make_float4(at(4 * quad), at(4 * quad + 1), at(4 * quad + 2), at(4 * quad + 3));
 }
 
-static __device__ __forceinline__ real gpu_dot(float4 a, float4 b, real sum)
+inline __device__ real gpu_dot(float4 a, float4 b, real sum)
 {
     return a.w * b.w + (a.z * b.z + (a.y * b.y + (a.x * b.x + sum)));
 }
 
-/* A stretch of sequence blockIdx.x; states are [1][B][128], NULL for zero.
- * One barrier a step: h is read from one half of its memory and written to the other. */
-static __global__ void __launch_bounds__(gpu_threads) gpu_recur(
+/* 2 lanes to a unit, each with every 2nd quad of its W_hh.
+ * A stretch of sequence blockIdx.x. States are [1][B][128], NULL is zero.
+ * One barrier a step: h is read from one half of its memory and written to the other.
+ */
+static __global__ void __launch_bounds__(256) gpu_sm(
     const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layers layers,
     const real *h_0, real *h_n)
 {
+    constexpr int parts = 2; /* lanes to a unit */
+    constexpr int held = 16; /* quads of a gate in a lane's registers */
+    constexpr int chain = 4; /* of them added up by themselves: short chains are exact */
+    constexpr int width = 32; /* of h in quads, with zeros beyond 128 */
     extern __shared__ float4 gpu_shared[];
-    real *const both = reinterpret_cast<real *>(gpu_shared);
+    float4 *const shared = gpu_shared;
+    real *const both = reinterpret_cast<real *>(shared);
     const int d = 0;
     const gpu_layer &layer = layers.at[d];
-    const int b = (int)blockIdx.x, lane = (int)threadIdx.x % gpu_parts;
+    const int lane = (int)threadIdx.x % parts;
+    const int b = (int)blockIdx.x, unit = min((int)threadIdx.x / parts, 127);
     const bool idle = (int)threadIdx.x >= 256; /* does as the last unit, writes nothing */
-    const int unit = idle ? 127 : (int)threadIdx.x / gpu_parts;
     const long long state = ((long long)d * s.B + b) * 128;
-    float4 held[3][gpu_held];
+    float4 held_w[3][held];
 
 #pragma unroll
     for (int g = 0; g < 3; g++) {
         const real *const row = layer.weight_hh + (g * 128 + unit) * 128;
 #pragma unroll
-        for (int q = 0; q < gpu_held; q++)
-            held[g][q] = gpu_quad(row, q * gpu_parts + lane);
+        for (int q = 0; q < held; q++)
+            held_w[g][q] = gpu_quad(row, q * parts + lane);
     }
-    for (int k = (int)threadIdx.x; k < 8 * gpu_width; k += gpu_threads)
+    for (int k = (int)threadIdx.x; k < 8 * width; k += 256)
         both[k] = h_0 && k < 128 ? h_0[state + k] : 0;
     const real bias = layer.bias_hh[2 * 128 + unit];
     real h_j = h_0 ? h_0[state + unit] : 0;
@@ -301,8 +302,7 @@ static __global__ void __launch_bounds__(gpu_threads) gpu_recur(
 
     for (int done = 0; done < count; done++) {
         const int n = done;
-        const float4 *const h = gpu_shared + done % 2 * gpu_width + lane;
-        real *const next = both + (done + 1) % 2 * 4 * gpu_width;
+        const float4 *const h = shared + done % 2 * width + lane;
         real now[3], sum[3] = {};
 
         x += onward;
@@ -311,48 +311,50 @@ static __global__ void __launch_bounds__(gpu_threads) gpu_recur(
             ahead[g] = done + 1 < count ? x[g] : 0;
         }
 #pragma unroll
-        for (int first = 0; first < gpu_held; first += gpu_chain) {
+        for (int from = 0; from < held; from += chain) {
             real part[3] = {};
 #pragma unroll
-            for (int q = first; q < gpu_held && q < first + gpu_chain; q++) {
-                const float4 v = h[q * gpu_parts];
+            for (int q = from; q < held && q < from + chain; q++) {
+                const float4 v = h[q * parts];
+#pragma unroll
                 for (int g = 0; g < 3; g++)
-                    part[g] = gpu_dot(held[g][q], v, part[g]);
+                    part[g] = gpu_dot(held_w[g][q], v, part[g]);
             }
+#pragma unroll
             for (int g = 0; g < 3; g++)
                 sum[g] += part[g];
         }
-        for (int m = 1; m < gpu_parts; m *= 2)
+        for (int m = 1; m < parts; m *= 2)
             for (int g = 0; g < 3; g++)
                 sum[g] += __shfl_xor_sync(~0u, sum[g], m);
         sum[2] += bias;
         h_j = gpu_cell(now, sum, h_j);
-        if (lane == 0 && !idle) {
-            next[unit] = h_j;
+        if (lane == 0 && !idle)
             s.y[gpu_row(s, d, n, b) * 128 + unit] = h_j;
-        }
+        if (lane == 0 && !idle)
+            both[(done + 1) % 2 * 4 * width + unit] = h_j;
         __syncthreads();
     }
-    if (lane || idle)
-        return;
-    h_n[state + unit] = h_j;
-    for (int n = count; n < s.count && gpu_padded(s); n++)
-        s.y[gpu_row(s, d, n, b) * 128 + unit] = 0;
+    if (lane == 0 && !idle) {
+        h_n[state + unit] = h_j;
+        for (int n = count; n < s.count && gpu_padded(s); n++)
+            s.y[gpu_row(s, d, n, b) * 128 + unit] = 0;
+    }
 }
 
 /* One stretch; states are those of the layer. */
-static cudaError_t gpu_run(
+static cudaError_t gpu_run_sm(
     const gpu_call &call, const gpu_stretch &s, const gpu_layers &layers,
     const real *h_0, real *h_n)
 {
     return gpu_launch(
-        call.stream, gpu_recur, dim3((unsigned)s.B, 1), gpu_threads, gpu_bytes, s,
-        layers, h_0, h_n);
+        call.stream, gpu_sm, dim3((unsigned)s.B, 1), 256, 1024, nullptr, s, layers,
+        h_0, h_n);
 }
 
-static cudaError_t gpu_recur_fits()
+static cudaError_t gpu_sm_fits()
 {
-    return gpu_fits(gpu_recur, gpu_threads, gpu_bytes);
+    return gpu_fits(gpu_sm, 256, 1024);
 }
 
 /* Steps of a stretch: 21845 rows of sums, but at least one step. */
@@ -369,7 +371,7 @@ static cudaError_t gpu_sum_input(
 {
     return gpu_launch(
         call.stream, gpu_input<ROWS>, gpu_grid<ROWS>((long long)s.count * s.B, 128), 128,
-        gpu_product_bytes<ROWS, 3>(), s, layers);
+        gpu_product_bytes<ROWS, 3>(), nullptr, s, layers);
 }
 
 /* Layer `number`, which reads rows x of `width`: by stretches sums of x, then the recurrence. */
@@ -393,7 +395,7 @@ static cudaError_t gpu_run_layer(
         error = (long long)count * B > gpu_lines ? gpu_sum_input<8>(call, s, layers)
                                               : gpu_sum_input<1>(call, s, layers);
         if (!error)
-            error = gpu_run(call, s, layers, h, h_n);
+            error = gpu_run_sm(call, s, layers, h, h_n);
         h = h_n;
     }
     return error;
@@ -405,7 +407,7 @@ cudaError_t gpu_init(void)
 
     if (!error)
         error = gpu_fits(gpu_input<8>, 128, gpu_product_bytes<8, 3>());
-    return error ? error : gpu_recur_fits();
+    return error ? error : gpu_sm_fits();
 }
 
 size_t gpu_workspace(size_t T, size_t B)
@@ -439,8 +441,8 @@ cudaError_t gpu_forward(
 
     const int stretch = gpu_stretch_steps(in->T, in->B);
     real *const sums = static_cast<real *>(workspace);
-    const gpu_call call = {in, stretch, sums, stream};
     cudaError_t error = cudaSuccess;
+    const gpu_call call = {in, stretch, sums, stream};
 
     const gpu_layers layer0 = { {weights->l0} };
     error = gpu_run_layer(call, 0, layer0, in->x, 64, in->y);

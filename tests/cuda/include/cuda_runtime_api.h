@@ -8,20 +8,15 @@
  * device has room. */
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <vector>
+#include "fibers.h"
 
-#if !defined __x86_64__ || defined __SANITIZE_ADDRESS__
-#define SHIM_UCONTEXT /* portable, and known to the sanitizer; it makes two system calls a switch */
-#include <ucontext.h>
-#endif
+#include <cmath>
+
+using std::min;
+
+#define SHIM_JOIN_(name, word) name##word
+#define SHIM_JOIN(name, word) SHIM_JOIN_(name, word)
+#define SHIM_OF(word) SHIM_JOIN(SHIM_NAME, word) /* a name of the network's own */
 
 #define __global__
 #define __device__
@@ -35,11 +30,6 @@ struct alignas(16) float4 {
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
-struct dim3 {
-    unsigned x, y, z;
-    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
-};
-
 enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,
@@ -50,212 +40,79 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 typedef struct CUstream_st *cudaStream_t;
+enum cudaDeviceAttr {
+    cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+};
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+    cudaLaunchAttributeID id;
+    struct {
+        struct {
+            unsigned x, y, z;
+        } clusterDim;
+    } val;
+};
 struct cudaLaunchConfig_t {
     dim3 gridDim, blockDim;
     size_t dynamicSmemBytes;
     cudaStream_t stream;
+    cudaLaunchAttribute *attrs;
+    unsigned numAttrs;
 };
 
-/* SHIM_SHARED is what the .cu file calls its shared memory. */
-constexpr size_t shim_shared_bytes = (227 + 4) * 1024; /* the last of them are to stay as they are */
-alignas(128) float4 SHIM_SHARED[shim_shared_bytes / sizeof(float4)];
+/* Shared memory of a block that is in no cluster; the last of it is to stay as it is. */
+constexpr size_t shim_shared_bytes = (227 + 4) * 1024;
+alignas(128) float4 SHIM_OF(_shared)[shim_shared_bytes / sizeof(float4)];
 
+namespace {
 namespace shim {
 
 constexpr size_t most_shared = 227 * 1024, granted = 48 * 1024;
 
-enum class State { ready, at_barrier, at_shuffle, done };
-
-struct Fiber {
-#ifdef SHIM_UCONTEXT
-    static constexpr size_t stack_bytes = 256 * 1024;
-    ucontext_t context;
-#else
-    static constexpr size_t stack_bytes = 64 * 1024;
-    void *context;
-#endif
-    std::unique_ptr<char[]> stack{new char[stack_bytes]};
-    dim3 thread;
-    State state;
-};
-
-struct Warp {
-    uint64_t in[32], out[32];
-    unsigned waiting;
-};
-
-/* The block that is running. */
-struct Block {
-    dim3 grid, size, index;
-    std::vector<Fiber> fibers; /* kept from block to block, as their stacks are */
-    std::vector<Warp> warps;
-    Fiber *now;
-    unsigned threads, finished, waiting;
-    int kind, gathered, answer; /* of the barrier that threads wait at */
-    const char *error;
-    void (*body)(void *);
-    void *argument;
-    uint64_t dice;
-#ifdef SHIM_UCONTEXT
-    ucontext_t scheduler;
-#else
-    void *scheduler;
-#endif
-};
-inline Block block;
-
-#ifdef SHIM_UCONTEXT
-inline void enter(Fiber &f) { swapcontext(&block.scheduler, &f.context); }
-inline void leave(Fiber &f) { swapcontext(&f.context, &block.scheduler); }
-#else
-extern "C" __attribute__((visibility("hidden"))) void shim_switch(void **from, void *to);
-__asm__(".text\n"
-        "shim_switch:\n"
-        "\tpushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n"
-        "\tmovq %rsp, (%rdi)\n"
-        "\tmovq %rsi, %rsp\n"
-        "\tpopq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n"
-        "\tret\n");
-inline void enter(Fiber &f) { shim_switch(&block.scheduler, f.context); }
-inline void leave(Fiber &f) { shim_switch(&f.context, block.scheduler); }
-#endif
-
-inline unsigned number(const Fiber &f) { return (unsigned)(&f - block.fibers.data()); }
-
-/* All that wait in a state go on; a warp's own fibers, or all of them. */
-inline void release(State state, size_t first, size_t end)
+inline unsigned char *memory_of(unsigned rank)
 {
-    for (size_t n = first; n < std::min<size_t>(end, block.threads); n++)
-        if (block.fibers[n].state == state)
-            block.fibers[n].state = State::ready;
+    static std::vector<std::unique_ptr<float4[]>> more;
+
+    if (!rank)
+        return reinterpret_cast<unsigned char *>(SHIM_OF(_shared));
+    while (more.size() < rank)
+        more.emplace_back(new float4[shim_shared_bytes / sizeof(float4)]);
+    return reinterpret_cast<unsigned char *>(more[rank - 1].get());
 }
 
-inline void wait(State state)
+/* The blocks of one cluster, from `first` on in x. */
+inline bool run_cluster(dim3 first, unsigned count, size_t shared_bytes)
 {
-    block.now->state = state;
-    leave(*block.now);
-}
+    Machine &m = machine;
 
-/* __syncthreads and __syncthreads_or, which must not meet. */
-inline int barrier(int kind, int value)
-{
-    Block &b = block;
-
-    if (b.waiting && b.kind != kind)
-        b.error = "two kinds of barrier at once";
-    b.kind = kind;
-    b.gathered |= value;
-    if (++b.waiting < b.threads) {
-        wait(State::at_barrier);
-    } else {
-        b.answer = b.gathered;
+    m.error = nullptr;
+    m.at_cluster = 0;
+    m.messages.clear();
+    m.blocks.resize(count);
+    for (unsigned r = 0; r < count; r++) {
+        Block &b = m.blocks[r];
+        b.index = dim3(first.x + r, first.y, first.z);
+        b.rank = r;
+        b.memory = memory_of(r);
+        b.warps.resize((m.threads + 31) / 32);
+        for (Warp &w : b.warps)
+            w.waiting = 0;
+        b.finished = b.waiting = 0;
         b.gathered = 0;
-        b.waiting = 0;
-        release(State::at_barrier, 0, b.threads);
+        memset(b.memory, 0xff, shared_bytes);
+        memset(b.memory + shared_bytes, 0xfe, shim_shared_bytes - shared_bytes);
+        for (unsigned n = 0; n < m.threads; n++)
+            begin(m.fibers[r * m.threads + n], b, n);
     }
-    return b.answer;
-}
-
-/* Every lane of the warp that has not returned hands in a value, and gets that of another lane. */
-template <class T> T shuffle(T value, unsigned source)
-{
-    static_assert(sizeof(T) <= sizeof(uint64_t));
-    const unsigned self = number(*block.now), first = self & ~31u;
-    Warp &w = block.warps[self / 32];
-    unsigned lanes = 0;
-
-    for (unsigned n = first; n < std::min(first + 32, block.threads); n++)
-        lanes += block.fibers[n].state != State::done;
-    memcpy(&w.in[self - first], &value, sizeof value);
-    if (++w.waiting < lanes) {
-        wait(State::at_shuffle);
-    } else {
-        memcpy(w.out, w.in, sizeof w.in);
-        w.waiting = 0;
-        release(State::at_shuffle, first, first + 32);
-    }
-    if (first + source < block.threads)
-        memcpy(&value, &w.out[source], sizeof value);
-    return value;
-}
-
-[[noreturn]] inline void run_fiber()
-{
-    block.body(block.argument);
-    block.finished++;
-    block.now->state = State::done;
-    leave(*block.now);
-    abort();
-}
-
-inline void begin(Fiber &f, unsigned n)
-{
-    const dim3 &size = block.size;
-
-    f.thread = dim3(n % size.x, n / size.x % size.y, n / size.x / size.y);
-    f.state = State::ready;
-#ifdef SHIM_UCONTEXT
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.get();
-    f.context.uc_stack.ss_size = Fiber::stack_bytes;
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, run_fiber, 0);
-#else
-    /* As if it had called shim_switch: six registers, then where to go; aligned as after a call. */
-    uintptr_t top = ((uintptr_t)f.stack.get() + Fiber::stack_bytes) & ~(uintptr_t)15;
-    void **words = (void **)top - 8;
-    std::fill(words, words + 8, nullptr);
-    words[6] = (void *)run_fiber;
-    f.context = words;
-#endif
-}
-
-inline unsigned roll()
-{
-    block.dice = block.dice * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(block.dice >> 33);
-}
-
-/* All threads of the block, in turns, until they are done or none can go on. */
-inline bool run_block(size_t shared_bytes)
-{
-    Block &b = block;
-
-    b.finished = b.waiting = 0;
-    b.gathered = 0;
-    b.error = nullptr;
-    memset(static_cast<void *>(SHIM_SHARED), 0xff, sizeof SHIM_SHARED);
-    for (unsigned n = 0; n < b.threads; n++)
-        begin(b.fibers[n], n);
-    for (Warp &w : b.warps)
-        w.waiting = 0;
-    while (b.finished < b.threads && !b.error) {
-        const unsigned start = roll() % b.threads, flip = roll() & 31;
-        const unsigned awake = roll(); /* warps: the others stay behind, so that they drift apart */
-        bool moved = false;
-        for (unsigned n = 0; n < b.threads; n++) {
-            unsigned at = (n + start) % b.threads;
-            at = (at ^ flip) < b.threads ? at ^ flip : at;
-            if (b.fibers[at].state != State::ready)
-                continue;
-            moved = true;
-            if (awake >> (at / 32 % 16) & 1) {
-                b.now = &b.fibers[at];
-                enter(*b.now);
-            }
-        }
-        if (b.waiting && b.finished)
-            b.error = "a barrier that some threads never reach";
-        else if (!moved && b.finished < b.threads)
-            b.error = "threads that wait for ever";
-    }
-    const auto *memory = reinterpret_cast<const unsigned char *>(SHIM_SHARED);
-    for (size_t n = shared_bytes; n < sizeof SHIM_SHARED && !b.error; n++)
-        if (memory[n] != 0xff)
-            b.error = "a write behind shared memory";
-    if (b.error)
-        fprintf(stderr, "shim: %s, block %u %u %u\n", b.error, b.index.x, b.index.y, b.index.z);
-    return !b.error;
+    run_threads();
+    for (const Block &b : m.blocks)
+        for (size_t n = shared_bytes; n < shim_shared_bytes && !m.error; n++)
+            if (b.memory[n] != 0xfe)
+                m.error = "a write behind shared memory";
+    if (m.error)
+        fprintf(stderr, "shim: %s, block %u %u %u\n", m.error, first.x, first.y, first.z);
+    return !m.error;
 }
 
 /* Kernels that were granted more shared memory than others. */
@@ -263,7 +120,7 @@ struct Grant {
     const void *kernel;
     size_t bytes;
 };
-inline std::vector<Grant> grants;
+std::vector<Grant> grants;
 
 inline size_t allowed(const void *kernel)
 {
@@ -275,41 +132,44 @@ inline size_t allowed(const void *kernel)
 
 inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), void *argument)
 {
-    Block &b = block;
+    Machine &m = machine;
+    const unsigned count = c.numAttrs ? c.attrs[0].val.clusterDim.x : 1;
     const char *seed = getenv("SHIM_SEED");
 
-    b.grid = c.gridDim;
-    b.size = c.blockDim;
-    b.threads = b.size.x * b.size.y * b.size.z;
-    b.body = body;
-    b.argument = argument;
-    b.dice = seed ? strtoull(seed, nullptr, 10) : 1;
-    if (!b.threads || b.threads > 1024 || !b.grid.x || !b.grid.y || !b.grid.z || b.grid.y > 65535
-        || b.grid.z > 65535)
+    m.grid = c.gridDim;
+    m.size = c.blockDim;
+    m.threads = m.size.x * m.size.y * m.size.z;
+    m.body = body;
+    m.argument = argument;
+    m.dice = seed ? strtoull(seed, nullptr, 10) : 1;
+    if (!m.threads || m.threads > 1024 || !m.grid.x || !m.grid.y || !m.grid.z || m.grid.y > 65535
+        || m.grid.z > 65535 || count > 8 || m.grid.x % count)
         return cudaErrorInvalidConfiguration;
-    if (b.fibers.size() < b.threads)
-        b.fibers = std::vector<Fiber>(b.threads);
-    b.warps.resize((b.threads + 31) / 32);
-    for (unsigned z = 0; z < b.grid.z; z++)
-        for (unsigned y = 0; y < b.grid.y; y++)
-            for (unsigned x = 0; x < b.grid.x; x++) {
-                b.index = dim3(x, y, z);
-                if (!run_block(c.dynamicSmemBytes))
+    if (m.fibers.size() < m.threads * count)
+        m.fibers = std::vector<Fiber>(m.threads * count);
+    for (unsigned z = 0; z < m.grid.z; z++)
+        for (unsigned y = 0; y < m.grid.y; y++)
+            for (unsigned x = 0; x < m.grid.x; x += count)
+                if (!run_cluster(dim3(x, y, z), count, c.dynamicSmemBytes))
                     return cudaErrorLaunchFailure;
-            }
     return cudaSuccess;
 }
 
 } // namespace shim
+} // namespace
 
-#define threadIdx (shim::block.now->thread)
-#define blockIdx (shim::block.index)
+#define threadIdx (shim::machine.now->thread)
+#define blockIdx (shim::here().index)
 
 inline void __syncthreads() { shim::barrier(0, 0); }
 inline int __syncthreads_or(int value) { return shim::barrier(1, value); }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask)
 {
     return shim::shuffle(value, (threadIdx.x & 31u) ^ (unsigned)mask);
+}
+template <class T> T __shfl_sync(unsigned, T value, int source)
+{
+    return shim::shuffle(value, (unsigned)source & 31u);
 }
 inline float __expf(float x) { return expf(x); }
 inline float __fdividef(float a, float b) { return a / b; }
@@ -353,4 +213,67 @@ inline cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream
 {
     memset(to, value, bytes);
     return cudaSuccess;
+}
+
+inline cudaError_t cudaGetDevice(int *device)
+{
+    *device = 0;
+    return cudaSuccess;
+}
+
+/* SHIM_MAJOR is the architecture that the processor passes for: 9 unless it is set. */
+inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
+{
+    const char *major = getenv("SHIM_MAJOR");
+
+    *value = (int)shim::most_shared;
+    if (attribute == cudaDevAttrComputeCapabilityMajor)
+        *value = major ? atoi(major) : 9;
+    return cudaSuccess;
+}
+
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, Kernel *, const cudaLaunchConfig_t *c)
+{
+    *clusters = c->dynamicSmemBytes <= shim::most_shared;
+    return cudaSuccess;
+}
+
+/* What a cluster's kernel is written in; under nvcc the .cu file has it in PTX. */
+inline float4 *SHIM_OF(_memory)() { return reinterpret_cast<float4 *>(shim::here().memory); }
+inline int SHIM_OF(_rank)() { return (int)shim::here().rank; }
+inline void SHIM_OF(_cluster_sync)() { shim::cluster_barrier(); }
+inline void SHIM_OF(_barrier_init)(uint64_t *barrier)
+{
+    const shim::Mbarrier fresh = {0, 1, 0};
+
+    memcpy(static_cast<void *>(barrier), &fresh, sizeof fresh);
+}
+inline void SHIM_OF(_barrier_expect)(uint64_t *barrier, int bytes)
+{
+    auto &m = *reinterpret_cast<shim::Mbarrier *>(barrier);
+
+    m.bytes += bytes;
+    m.pending = (short)(m.pending - 1);
+    shim::settle(m);
+}
+inline void SHIM_OF(_barrier_wait)(uint64_t *barrier, int parity)
+{
+    shim::Fiber &self = *shim::machine.now;
+
+    self.barrier = reinterpret_cast<const shim::Mbarrier *>(barrier);
+    self.parity = (unsigned)parity;
+    if ((self.barrier->phase & 1) == self.parity)
+        shim::wait(shim::State::at_message);
+}
+inline void SHIM_OF(_send)(float4 *to, float4 value, uint64_t *barrier, int rank)
+{
+    const auto *own = shim::here().memory;
+    shim::Message message = {};
+
+    message.to = &shim::machine.blocks[(size_t)rank];
+    message.place = (size_t)(reinterpret_cast<unsigned char *>(to) - own);
+    message.barrier = (size_t)(reinterpret_cast<unsigned char *>(barrier) - own);
+    memcpy(message.bytes, &value, sizeof message.bytes);
+    shim::machine.messages.push_back(message);
 }

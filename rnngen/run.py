@@ -18,6 +18,7 @@ from rnngen.holder import Holder, Weights, read
 from rnngen.model import resolve
 from rnngen.pack import pack
 from rnngen.plan import Plan
+from rnngen.repeats import Repeats
 from rnngen.spec import Spec
 
 Array = npt.NDArray[Any]
@@ -37,6 +38,7 @@ class Network(Holder):
         kinds = {"number": plan.dtype.c, "size_t": "size_t", "char": "char"}
         kinds |= {kind: f"{self.spec.name}_{kind}" for kind in ("weights", "state")}
         self._kinds = {kind: library.ffi.typeof(f"{c} *") for kind, c in kinds.items()}
+        self._repeats = Repeats(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Native code does not travel; the receiver finds it in its cache or builds it."""
@@ -49,6 +51,7 @@ class Network(Holder):
         packed[...] = numbers
         super().take(params, as_tensors)
         self._packed = packed
+        self._repeats = Repeats(self)
 
     def __call__(
         self, input: Any, hx: Any = None, *, lengths: Any = None, threads: int | None = None
@@ -62,12 +65,18 @@ class Network(Holder):
         Returns output [T, B, D*P] and the states after each sequence's last step, in kind.
         Raises ValueError, RuntimeError or TypeError, in torch's words where torch has some.
         """
+        alone = lengths is None and threads is None and self.threads == 1
+        if alone and (answer := self._repeats.call(input, hx)):
+            return answer
         if tensors.is_packed(input):
             if lengths is not None:
                 raise ValueError("lengths: for padded input; got it with a PackedSequence")
             return self._call_packed(input, hx, threads)
         given, states = self._given(input, hx, lengths)
-        return self._called(given, states, tensors.is_tensor(input), threads)
+        answer = self._called(given, states, tensors.is_tensor(input), threads)
+        if alone:
+            self._repeats.keep(type(input), given, states)
+        return answer
 
     def bind(
         self, input: Any, hx: Any = None, *, lengths: Any = None, threads: int | None = None
@@ -132,7 +141,7 @@ class Network(Holder):
         """The answer of a call, in memory of its own."""
         states = [calls.contiguous(a) for a in states]
         call = Call(self, given, states, tensor, self._threads(threads))
-        self._check(call.run())
+        self.check(call.run())
         return call.answer()
 
     def _threads(self, given: int | None) -> int:
@@ -151,7 +160,7 @@ class Network(Holder):
         s, px, py = self.pointer(state, "state"), self.pointer(x), self.pointer(y)
         step = self.address("step")
         for b in range(len(x)):
-            self._check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
+            self.check(step(w, s + b, px + b * self.spec.input_size, py + b * self.plan.output))
 
     def address(self, call: str) -> Any:
         """A public call, one of the plan's, of the level that was asked for."""
@@ -173,7 +182,11 @@ class Network(Holder):
             return self.library.ffi.NULL
         return self.library.ffi.from_buffer(self._kinds[kind], array)
 
-    def _check(self, code: int) -> None:
+    def kind(self, name: str) -> Any:
+        """The C type of a pointer to it: number, weights, state, size_t or char."""
+        return self._kinds[name]
+
+    def check(self, code: int) -> None:
         """The arguments were checked before; this catches what was overlooked."""
         if code:
             raise RuntimeError(f"{self.spec.name}: the C answered with error {code}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,30 @@ def to_array(value: Any, what: str, dtype: str | None = None) -> Array:
         return np.asarray(value.detach().numpy())
     except TypeError:  # bfloat16 and others
         raise ValueError(f"{what}: a dtype that NumPy has; got {value.dtype}") from None
+
+
+def judge(dtype: str) -> Callable[[Any], bool]:
+    """Whether a value of that dtype can be read where it lies, and there is nothing to refuse.
+
+    Quick, and sparing with its yes: about what it says no to, `to_array` knows more.
+    """
+    number = np.dtype(dtype)
+
+    def plain(value: Any) -> bool:
+        if type(value) is np.ndarray:
+            return value.dtype is number and bool(value.flags.carray)
+        torch = sys.modules.get("torch")
+        return (
+            torch is not None
+            and type(value) is torch.Tensor
+            and value.dtype is getattr(torch, dtype)
+            and value.is_cpu
+            and value.layout is torch.strided
+            and value.is_contiguous()
+            and not (value.requires_grad or value.is_neg())
+        )
+
+    return plain
 
 
 def on_device(value: Any, what: str, dtype: str | None, kind: str) -> Any:

@@ -20,7 +20,18 @@ ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
     *("processor", "spec", "model", "outline", "kernel", "plan", "strategy", "cuda", "pack"),
     *("render", "compiler", "cache", "build", "machine", "tensors", "weights", "calls", "shares"),
-    *("validate", "holder", "bind", "device", "run", "package", "importers", "jobs", "peers"),
+    *(
+        "validate",
+        "holder",
+        "bind",
+        "repeats",
+        "device",
+        "run",
+        "package",
+        "importers",
+        "jobs",
+        "peers",
+    ),
     *("bench", "doctor", "console", "__main__"),
 ]
 # Each heavy package has one owner.

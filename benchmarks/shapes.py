@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ def compared(pair: Pair) -> Iterator[dict[str, Any]]:
         yield line(pair.series, pair.own, steps, batch, taken, ratio)
 
 
+def plain() -> Iterator[dict[str, Any]]:
+    """Calls that allocate their answers, beside bound ones: one step of one sequence."""
+    fields = sized(8, 8)
+    net = network(fields)
+    x, hx = validate.arguments(net.spec, Case(1, 1, ragged=False, states=True, batch_first=False))
+    arrays = x.numpy(), tuple(state.numpy() for state in hx)
+    for kind, (given, states) in {"arrays": arrays, "tensors": (x, hx)}.items():
+        for name, args in {"": (given,), " and states": (given, states)}.items():
+            calls = {"own": partial(net, *args), "other": net.bind(*args).run}
+            taken = bench.medians(calls)
+            series = f"plain call with {kind}{name}, beside bound"
+            yield line(series, fields, 1, 1, taken, taken["own"] / taken["other"])
+
+
 def shared() -> Iterator[dict[str, Any]]:
     """One thread beside two: how many times faster two are."""
     layers = [(sized(h, h), b) for h in (64, 128, 256, 512) for b in (8, 32, 128)]
@@ -109,6 +124,7 @@ def main() -> None:
     cores = os.sched_getaffinity(0)
     with machine.pinned():
         lines = [found for pair in pairs() for found in compared(pair)]
+        lines += plain()
     if len(cores) > 1:
         lines += shared()
     document = {

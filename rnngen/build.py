@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
+import os
 import platform
 import struct
 import sysconfig
@@ -94,7 +95,8 @@ def opened(plan: CudaPlan, path: Path) -> Library:
     ffi.cdef("typedef int cudaError_t; typedef struct CUstream_st *cudaStream_t;")
     ffi.cdef(render.declarations(plan))
     try:
-        return Library(path, 0, ffi.dlopen(str(path)), ffi)
+        # Never closed: kernels may still run when the network is gone.
+        return Library(path, 0, ffi.dlopen(str(path), os.RTLD_NOW | os.RTLD_NODELETE), ffi)
     except OSError as error:
         raise BuildError(f"module: {path.name} cannot be loaded: {error}") from None
 

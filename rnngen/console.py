@@ -25,7 +25,7 @@ LABELS = {
     "code_bytes": "machine code",
     "weight_bytes": "packed weights",
     "workspace_bytes": "workspace",
-    "workspace_bytes_per_sequence": "workspace per sequence",
+    "workspace_bytes_per_sequence": "more per sequence",
     "workspace_bytes_per_step": "more per step",
     "state_bytes": "state",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,15 @@ from rnngen.holder import Holder
 
 Array = npt.NDArray[Any]
 
+_OTHER = "a device that it was compiled for; this one is of another architecture: see isa"
+
 # What CUDA answers where a network cannot run, and what to say then.
 _REASONS = {
     35: "a driver as new as the compiler's CUDA; there is none, or it is older",
+    98: _OTHER,
     100: "a CUDA device; there is none",
-    209: "a device that it was compiled for; this one is of another architecture: see isa",
+    209: _OTHER,
+    222: "a driver that knows the PTX of this compiler; it is older",
     701: "a device that has room for one block of its kernels",
 }
 
@@ -39,11 +44,46 @@ class _Rows(NamedTuple):
     batched: bool
 
 
+class _Weights:
+    """Parameters, and where they lie on each device: a struct of pointers into one tensor.
+
+    Threads may share it; whoever uses the struct holds on to the tensor.
+    """
+
+    def __init__(self, net: DeviceNetwork) -> None:
+        self._net = net
+        self._arrays = net.arrays()
+        self._placed: dict[Any, tuple[Any, Any]] = {}
+        self._streams: set[tuple[Any, int]] = set()  # that use them
+        self._lock = Lock()
+
+    def on(self, device: Any, stream: int) -> tuple[Any, Any]:
+        """Struct and tensor on the device, the current one, for work on the stream."""
+        with self._lock:
+            if device not in self._placed:
+                self._placed[device] = self._place(device)
+                self._streams.add((device, stream))
+            struct, tensor = self._placed[device]
+            if (device, stream) not in self._streams:
+                self._streams.add((device, stream))
+                tensors.used(tensor, device)
+            return struct, tensor
+
+    def _place(self, device: Any) -> tuple[Any, Any]:
+        net, ffi = self._net, self._net.library.ffi
+        tensor = tensors.copied(np.concatenate([a.ravel() for a in self._arrays.values()]), device)
+        sizes = [array.size for array in self._arrays.values()]
+        starts = np.cumsum([0, *sizes]) * net.plan.dtype.bytes + tensor.data_ptr()
+        pointers = iter([ffi.cast("void *", int(start)) for start in starts])
+        layers = [[next(pointers) for _ in p.params] for p in net.plan.model.passes]
+        return ffi.new(f"{net.spec.name}_weights *", layers), tensor
+
+
 class DeviceNetwork(Holder):
     """A network on a CUDA device: `output, h_n = net(input, h_0)`, of an LSTM `(h_n, c_n)`.
 
-    Runs on the input's device and torch's current stream, and does not wait for it. Weights go to
-    a device at its first call.
+    Runs on the input's device and torch's current stream, and does not wait for it, but where
+    lengths have to go to the device first. Weights go there at the first call.
     """
 
     device = "cuda"  # kind of device that tensors have to be on
@@ -51,7 +91,7 @@ class DeviceNetwork(Holder):
     def __init__(self, plan: CudaPlan, library: Library) -> None:
         super().__init__(plan, library)
         self.plan: CudaPlan = plan
-        self._placed: dict[Any, tuple[Any, list[Any]]] = {}  # device: struct, what it points to
+        self._weights: _Weights | None = None
         self._ready: set[Any] = set()  # devices whose kernels were found to fit
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -61,7 +101,7 @@ class DeviceNetwork(Holder):
     def take(self, params: dict[str, Array], as_tensors: bool) -> None:
         """Use these weights; devices get them when they are called next."""
         super().take(params, as_tensors)
-        self._placed = {}
+        self._weights = _Weights(self)
 
     def __call__(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
         """Run whole sequences, as torch.nn does.
@@ -98,7 +138,7 @@ class DeviceNetwork(Holder):
         states = self._states(hx, data, batch, 3, "batched 3-D")
         if (order := sequence.sorted_indices) is not None:
             states = [state.index_select(1, order).contiguous() for state in states]
-        lengths = (sizes[:, None] > np.arange(batch)).sum(axis=0)
+        lengths = np.searchsorted(-sizes, -np.arange(batch))  # steps of more sequences than b
         starts = np.cumsum(sizes) - sizes
         output, last = self._run(_Rows(data, len(sizes), batch, lengths, starts, states, True))
         if (order := sequence.unsorted_indices) is not None:
@@ -126,7 +166,7 @@ class DeviceNetwork(Holder):
         x, widths = rows.x, self.plan.state_sizes
         shape = (rows.batch,) if rows.batched else ()
         with self._current(x.device) as stream:
-            weights = self._weights(x.device)
+            struct, held = self._placed(x.device, stream)
             output = x.new_empty((*x.shape[:-1], self.plan.output))
             passes = len(self.plan.model.passes)
             last = [x.new_empty((passes, *shape, width)) for width in widths.values()]
@@ -139,26 +179,21 @@ class DeviceNetwork(Holder):
             batch = self.library.ffi.new(f"{self.spec.name}_batch *", fields)
             forward, cast = self.function("_forward"), self.library.ffi.cast
             place = cast("void *", scratch.data_ptr()), nbytes, cast("cudaStream_t", stream)
-            self._check(forward(weights, batch, *place))
+            self._check(forward(struct, batch, *place))
+            del held  # not before: another thread may load weights meanwhile
         return output, tuple(last) if len(last) == 2 else last[0]
 
-    def _weights(self, device: Any) -> Any:
-        """The struct of weights on the device, the current one; the first time they are put there.
+    def _placed(self, device: Any, stream: int) -> tuple[Any, Any]:
+        """Weights on the device, the current one: a struct, and the tensor that it points into.
 
         Raises RuntimeError if there are none, DeviceError if the kernels do not fit.
         """
-        if not self._params:
+        if self._weights is None:
             raise self._has_no_weights()
         if device not in self._ready:
             self._check(self.function("_init")())
             self._ready.add(device)
-        if device not in self._placed:
-            held = [tensors.copied(array, device) for array in self._params.values()]
-            pointers = iter([self._pointer(tensor) for tensor in held])
-            layers = [[next(pointers) for _ in p.params] for p in self.plan.model.passes]
-            struct = self.library.ffi.new(f"{self.spec.name}_weights *", layers)
-            self._placed[device] = struct, held
-        return self._placed[device][0]
+        return self._weights.on(device, stream)
 
     def _pointer(self, tensor: Any) -> Any:
         """Where a tensor lies; NULL for None."""

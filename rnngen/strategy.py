@@ -70,6 +70,11 @@ class Residence:
         return 4 * self.parts
 
     @property
+    def turns(self) -> int:
+        """That they take to send to all blocks."""
+        return ceil(self.active / self.four)
+
+    @property
     def sharing(self) -> str:
         """Who has which weights, for a comment."""
         whose = f"{self.units} units to each of {self.blocks} blocks; " if self.cluster else ""

@@ -103,16 +103,30 @@ def on_device(value: Any, what: str, dtype: str | None, kind: str) -> Any:
     return value.detach()
 
 
+def brought(value: Any) -> Any:
+    """A tensor without its history, from a CUDA device to the CPU; other values as they are."""
+    if not is_tensor(value):
+        return value
+    return value.detach().cpu() if value.is_cuda else value.detach()
+
+
 def integers(values: Array | None, device: Any) -> Any:
-    """Numbers as a tensor of int32 on a device, or None."""
+    """Numbers as a tensor of int32 on a device, or None. Raises ValueError if they do not fit."""
     if values is None:
         return None
+    if values.max(initial=0) > np.iinfo(np.int32).max:
+        raise ValueError(f"rows: fewer than 2^31 of a packed batch; got {values.max()} and more")
     return sys.modules["torch"].from_numpy(values.astype(np.int32)).to(device)
 
 
 def copied(array: Array, device: Any) -> Any:
     """A tensor of its own on a device."""
     return sys.modules["torch"].from_numpy(array.copy()).to(device)
+
+
+def used(tensor: Any, device: Any) -> None:
+    """Tell torch that the device's current stream reads the tensor, which another one made."""
+    tensor.record_stream(sys.modules["torch"].cuda.current_stream(device))
 
 
 def scratch(nbytes: int, device: Any) -> Any:

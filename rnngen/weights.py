@@ -136,7 +136,7 @@ def _parameter(
 ) -> tuple[Array, str | None]:
     """One parameter as an array of its own, and what is wrong with it."""
     try:
-        array = tensors.to_array(value.detach() if tensors.is_tensor(value) else value, name)
+        array = tensors.to_array(tensors.brought(value), name)
     except (TypeError, ValueError, RuntimeError) as error:
         return np.empty(0), str(error)
     if array.shape != shape:

@@ -157,7 +157,9 @@ def test_shapes(modules, monkeypatch, tmp_path):
     monkeypatch.setattr(shapes.bench, "medians", lambda calls: dict.fromkeys(calls, 1e-6))
     monkeypatch.setattr("sys.argv", ["shapes.py", "--out", str(tmp_path)])
     shapes.main()
-    (line,) = json.loads((tmp_path / "shapes.json").read_text())["lines"]
+    line, *plain = json.loads((tmp_path / "shapes.json").read_text())["lines"]
+    assert len(plain) == 4
+    assert all(other["series"].startswith("plain call with") for other in plain)
     weights = [4 * 4 * (inputs + 4) + 2 * 4 * 4 for inputs in (2, 4)]
     assert line == {
         "series": "series",

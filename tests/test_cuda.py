@@ -15,7 +15,7 @@ from emulated import Emulated, compiled, net, plan, sanitized, with_weights
 from nets import errors, module
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnngen import cuda
+from rnngen import cuda, tensors
 from rnngen.errors import DeviceError
 from rnngen.validate import Case
 
@@ -269,7 +269,7 @@ def test_c_refuses_what_it_cannot_run(field):
     fields = {name: at[name] for name in ("x", "y", "h_n", "c_n")} | {"T": 1, "B": 1}
     fields |= {field: 0 if field == "T" else ffi.NULL} if field in fields else {}
     batch = ffi.new("net_batch *", fields)
-    weights = ffi.NULL if field == "weights" else network._weights(torch.device("cpu"))
+    weights = ffi.NULL if field == "weights" else network._placed(torch.device("cpu"), 0)[0]
     workspace = ffi.NULL if field == "workspace" else at["workspace"]
     nbytes = network.workspace(1, 1) - (field == "bytes")
     assert forward(weights, batch, workspace, nbytes, ffi.NULL) == 1
@@ -315,3 +315,18 @@ def test_samples_are_compiled_without_warnings():
 def test_sanitizers_find_nothing(fields, tmp_path):
     """Host and kernels, from memory that has the size it needs."""
     sanitized(plan(**fields), tmp_path)
+
+
+def test_calls_keep_the_weights_they_began_with():
+    """Whoever has the struct has the tensor that it points into; new weights are in another."""
+    network = net()
+    struct, tensor = network._placed(torch.device("cpu"), 0)
+    assert network._placed(torch.device("cpu"), 0)[1] is tensor
+    network.load_state_dict({k: -v for k, v in network.arrays().items()})
+    assert network._placed(torch.device("cpu"), 0)[1] is not tensor
+    assert struct.l0.weight_ih == network.library.ffi.cast("float *", tensor.data_ptr())
+
+
+def test_lengths_beyond_the_memory_of_numbers_are_refused():
+    with pytest.raises(ValueError, match="rows: fewer than"):
+        tensors.integers(np.array([1, 2**31]), "cpu")

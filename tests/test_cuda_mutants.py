@@ -67,7 +67,7 @@ MUTANTS = {
     ),
     "one half for all steps": (CLUSTER, "shared + half * width + begin / 4", "shared + begin / 4"),
     "the other half's barrier": (CLUSTER, "&arrived[half], r", "&arrived[1 - half], r"),
-    "one block left out": (CLUSTER, "r < 7; r", "r < 6; r"),
+    "one block left out": (CLUSTER, "sends && r < 7", "sends && r < 6"),
     "last units do not travel": (CLUSTER, "begin < 131", "begin + 4 < 131"),
     "no meeting before the first step": (
         CLUSTER,

@@ -268,7 +268,7 @@ static __global__ void __launch_bounds__(256) gpu_sm(
 {
     constexpr int parts = 2; /* lanes to a unit */
     constexpr int held = 16; /* quads of a gate in a lane's registers */
-    constexpr int chain = 4; /* of them added up by themselves: short chains are exact */
+    constexpr int chain = 4; /* of them added up by themselves: short chains lose less */
     constexpr int width = 32; /* of h in quads, with zeros beyond 128 */
     extern __shared__ float4 gpu_shared[];
     float4 *const shared = gpu_shared;
@@ -330,10 +330,10 @@ static __global__ void __launch_bounds__(256) gpu_sm(
         sum[2] += bias;
         h_j = gpu_cell(now, sum, h_j);
         if (lane == 0 && !idle)
-            s.y[gpu_row(s, d, n, b) * 128 + unit] = h_j;
-        if (lane == 0 && !idle)
             both[(done + 1) % 2 * 4 * width + unit] = h_j;
         __syncthreads();
+        if (lane == 0 && !idle)
+            s.y[gpu_row(s, d, n, b) * 128 + unit] = h_j; /* last: nobody waits for it */
     }
     if (lane == 0 && !idle) {
         h_n[state + unit] = h_j;
@@ -357,10 +357,10 @@ static cudaError_t gpu_sm_fits()
     return gpu_fits(gpu_sm, 256, 1024);
 }
 
-/* Steps of a stretch: 21845 rows of sums, but at least one step. */
+/* Steps of a stretch: 10922 rows of sums, but at least one step. */
 static int gpu_stretch_steps(size_t T, size_t B)
 {
-    const size_t steps = 21845 / B;
+    const size_t steps = 10922 / B;
 
     return (int)(steps < 1 ? 1 : steps < T ? steps : T);
 }
@@ -428,7 +428,7 @@ cudaError_t gpu_forward(
 {
     const gpu_batch *const in = batch;
 
-    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > INT_MAX)
+    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > INT_MAX / 16)
         return cudaErrorInvalidValue;
     if (!in->B)
         return cudaSuccess;

@@ -66,7 +66,8 @@ size_t gpu_workspace(size_t T, size_t B);
 /* Runs the batch on the stream and comes back at once: allocates nothing, waits for nothing, keeps
  * no pointer, can be captured in a graph. workspace is aligned as cudaMalloc aligns. The same bits
  * each time, and of a sequence the same whatever others there are. cudaErrorInvalidValue: nothing
- * was launched; a pointer is NULL, T is 0, T or B beyond an int, or the workspace too small. */
+ * was launched; a pointer is NULL, T is 0 or above 2^31 - 1, B above 2^27 - 1, or the workspace too
+ * small. Other errors are those of launches. */
 cudaError_t gpu_forward(
     const gpu_weights *weights, const gpu_batch *batch, void *workspace,
     size_t workspace_bytes, cudaStream_t stream);

@@ -1,0 +1,205 @@
+"""Times rnngen beside torch.nn on cuDNN on the current CUDA device; writes gpu.json and draws it.
+
+python benchmarks/gpu.py [--quick] [--out DIR] [--resume]
+
+Speed-ups are over torch in float32 without TF32, which is as exact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from importlib.util import find_spec
+from itertools import product
+from math import isfinite
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gpu_systems
+import host
+import results
+from cases import GATES, Case
+from cpu import Effort, Repeats, digits, interleaved, of, text
+from gpu_systems import EXACT, OWN, ROUNDED, SYSTEMS, TRUTH, Bound
+from rnngen import tensors
+from rnngen.dtypes import DTYPES
+from rnngen.errors import BuildError
+from worker import told
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (32, 64, 96, 128, 129, 192, 256, 384, 512, 768, 1024, 2048)  # I = H
+BATCHES = (1, 8, 16, 32, 128, 256)  # B
+STEPS = (1, 128, 1024)  # T
+SLOW = 1.0  # seconds a run: one more is enough
+FULL = Effort(15, 0.01, 1.0)
+QUICK = Effort(5, 0.003, 0.3)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure, write after every case, draw at the end."""
+    options = parsed(given)
+    torch = tensors.torch("benchmarking")
+    if not torch.cuda.is_available():
+        stop("a CUDA device; there is none")
+    cases = quick() if options.quick else grid()
+    try:
+        document = begun(options)
+        gpu_systems.build(cases)
+    except BuildError as error:
+        stop(str(error))
+    with torch.inference_mode():
+        for _ in finished(cases, document, QUICK if options.quick else FULL):
+            (options.out / "gpu.json").write_text(text(document))
+    print(f"in {options.out}; {sum(map(results.noisy, document['cells']))} cases noisy")
+    if find_spec("matplotlib"):
+        import gpu_plot
+
+        gpu_plot.draw(document, options.out)
+
+
+def parsed(given: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few cases, shorter repeats")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of gpu.json, pictures")
+    parser.add_argument("--resume", action="store_true", help="keep the cases that are there")
+    return parser.parse_args(given)
+
+
+def stop(reason: str) -> NoReturn:
+    """End with one line."""
+    print(f"benchmarks/gpu.py: {reason}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def begun(options: argparse.Namespace) -> dict[str, Any]:
+    """The document, without cases or with those of an earlier run of the same."""
+    effort = asdict(QUICK if options.quick else FULL) | {"quick": options.quick}
+    fixed = {"device": gpu_systems.device(), "versions": gpu_systems.versions(), "effort": effort}
+    options.out.mkdir(parents=True, exist_ok=True)
+    path, cells = options.out / "gpu.json", []
+    if options.resume and path.exists():
+        earlier = json.loads(path.read_text())
+        if any(earlier[name] != value for name, value in fixed.items()):
+            stop("--resume: results of this device, these versions and effort; there are others")
+        cells = earlier["cells"]
+    return {"date": host.today()} | fixed | {"cells": cells}
+
+
+def grid() -> list[Case]:
+    """Everything, network by network."""
+    single = [Case(*shape) for shape in product(GATES, SIZES, BATCHES, STEPS)]
+    return single + more((64, 128, 256, 512), (8, 32))
+
+
+def quick() -> list[Case]:
+    """Minutes: enough to see every picture."""
+    single = [Case(*shape) for shape in product(GATES, (64, 256, 1024), (1, 32), (1, 1024))]
+    return single + more((128,), (8,))
+
+
+def more(sizes: Iterable[int], batches: Iterable[int]) -> list[Case]:
+    """Deep, in both directions, and sequences of their own lengths."""
+    kinds: tuple[dict[str, Any], ...]
+    kinds = ({"num_layers": 4}, {"bidirectional": True}, {"form": "packed"})
+    shapes = product(kinds, GATES, sizes, batches)
+    return [Case(cell, size, batch, 128, **kind) for kind, cell, size, batch in shapes]
+
+
+def finished(
+    cases: Iterable[Case], document: dict[str, Any], effort: Effort
+) -> Iterator[dict[str, Any]]:
+    """Each case as it is measured, then each again with its kernels.
+
+    A profiler that was there once may slow launches, so it comes when all is timed.
+    """
+    cells = document["cells"]
+    there = {of(cell) for cell in cells}
+    for case in cases:
+        if case not in there:
+            cells.append(measure(case, effort))
+            print(line(cells[-1]), flush=True)
+            yield cells[-1]
+    for cell in cells:
+        if "kernels" not in cell:
+            ok = [s for s in SYSTEMS if cell["results"][s.name]["status"] == "ok"]
+            cell["kernels"] = {
+                system.name: gpu_systems.kernels(Bound(system, of(cell))) for system in ok
+            }
+            yield cell
+
+
+def measure(case: Case, effort: Effort) -> dict[str, Any]:
+    """Check every system, then time those that are right, in turn."""
+    taken, plans = checked(case), {}
+    benches: dict[str, Any] = {}
+    for system in SYSTEMS:
+        if taken[system.name]["status"] == "ok":
+            bench = benches[system.name] = Bound(system, case)
+            once = bench.sample(0, 1)
+            once = once if once > SLOW else min(once, bench.sample(0, 3))
+            plans[system.name] = Repeats(1, 0, 1) if once > SLOW else Repeats.of(once, effort)
+    for name, samples in interleaved(plans, benches).items():
+        times = {"median_s": statistics.median(samples), "min_s": min(samples)}
+        taken[name] |= {k: digits(v) for k, v in times.items()} | {"repeats": len(samples)}
+    net = gpu_systems.networks(gpu_systems.shape(case))[OWN.name]
+    known = {"flops": case.flops, "strategy": net.plan.strategy, "results": taken}
+    return asdict(case) | known | ratios(known)
+
+
+def checked(case: Case) -> dict[str, dict[str, Any]]:
+    """How each system took the case, by its distance from torch in float64.
+
+    rnngen's is held to torch's in float32; the others' are for information.
+    """
+    torch = tensors.torch("benchmarking")
+    found: dict[str, float | str] = {}
+    right: list[Any] = []
+    for system in (TRUTH, *SYSTEMS):
+        try:
+            answer = Bound(system, case).answer()
+            right = right or answer
+            found[system.name] = gpu_systems.distance(answer, right)
+        except Exception as failure:  # whatever a library may raise; the results say what
+            torch.cuda.synchronize()  # raises again if the device is not to be used any more
+            found[system.name] = told(failure)
+            if not right:
+                return {s.name: verdict(f"no truth: {told(failure)}", 0) for s in SYSTEMS}
+    exact = found[EXACT.name]
+    limit = DTYPES["float32"].limit(exact if isinstance(exact, float) else 0.0)
+    return {s.name: verdict(found[s.name], limit if s is OWN else None) for s in SYSTEMS}
+
+
+def verdict(error: float | str, limit: float | None) -> dict[str, Any]:
+    """A result without its times; "wrong" if its error is above the limit, or NaN."""
+    if isinstance(error, str):
+        return {"status": "failed", "why": error}
+    wrong = not isfinite(error) or (limit is not None and error > limit)
+    bound = {} if limit is None else {"limit": digits(limit)}
+    shown = digits(error) if isfinite(error) else None
+    return {"status": "wrong" if wrong else "ok", "error": shown} | bound
+
+
+def ratios(cell: dict[str, Any]) -> dict[str, float | None]:
+    """How many times faster than torch without TF32, and with."""
+    own, exact, rounded = (results.median(cell, s.name) for s in (OWN, EXACT, ROUNDED))
+    pairs = {"speedup": exact, "speedup_tf32": rounded}
+    return {k: digits(time / own) if time and own else None for k, time in pairs.items()}
+
+
+def line(cell: dict[str, Any]) -> str:
+    """A case in one line: microseconds a call, and how many times faster than torch."""
+    parts = []
+    for name, result in cell["results"].items():
+        time = results.median(cell, name)
+        parts.append(f"{name} {f'{time * 1e6:.5g}' if time else result['status'].upper()}")
+    by = f"; {cell['speedup']} x, {cell['speedup_tf32']} x with TF32" if cell["speedup"] else ""
+    return f"{of(cell)} ({cell['strategy']}): {', '.join(parts)} us{by}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Draws what gpu.py measured: speed-ups over cuDNN in float32, time a step.
+
+python benchmarks/gpu_plot.py [FILE] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Sequence
+from math import log2
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import results
+from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, values
+
+LOOKS = {
+    "rnngen": Look("rnngen, float32", "rnngen", "#c1272d", "o"),
+    "torch": Look("cuDNN, float32", "float32", "#e69f00", "s"),
+    "torch-tf32": Look("cuDNN, TF32", "TF32", "#0072b2", "^"),
+    "torch-float16": Look("cuDNN, float16", "float16", "#009e73", "v"),
+    "torch-bfloat16": Look("cuDNN, bfloat16", "bfloat16", "#7b4ea3", "D"),
+}
+Grid = dict[tuple[Any, Any], Axes]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", type=Path, nargs="?", default=RESULTS / "gpu.json")
+    parser.add_argument("--out", type=Path, help="folder of the pictures; the file's by default")
+    options = parser.parse_args(arguments)
+    draw(json.loads(options.file.read_text()), options.out or options.file.parent)
+
+
+def draw(document: dict[str, Any], folder: Path) -> None:
+    """Write every picture that there are cases for, as SVG and PNG."""
+    cells = results.plain(document["cells"])
+    pictures = {"speedup": speedup, "steps": steps} if cells else {}
+    with matplotlib.rc_context(STYLE):
+        for name, picture in pictures.items():
+            figure = picture(document, cells)
+            for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+                path = folder / f"gpu-{name}.{suffix}"
+                figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def speedup(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
+    """Heat maps, one a T and cell: B over H, how many times as fast as torch in float32."""
+    title = "Speed of rnngen beside torch.nn on cuDNN, both in float32 (2.00 = half the time)"
+    note = "large, and the colour: cuDNN without TF32, which is as exact; small: with TF32"
+    lengths, batches = values(cells, "steps"), values(cells, "batch")
+    height = 1.2 + len(lengths) * (0.65 + 0.31 * len(batches))
+    figure, grid = panels(document, lengths, CELLS, height, Words(title, note))
+    for (length, cell), axes in grid.items():
+        shown = results.plain(cells, cell=cell, steps=length)
+        image = heat(axes, shown, values(cells, "hidden_size"), batches)
+        axes.set_title(f"{cell.upper()}, {length:,} step{'s' if length > 1 else ''} a call")
+    for length in lengths:
+        grid[length, CELLS[0]].set_ylabel("sequences B")
+    for cell in CELLS:
+        grid[lengths[-1], cell].set_xlabel("units H (= inputs I)")
+    bar = figure.colorbar(image, ax=list(grid.values()), fraction=0.03, aspect=40, extend="both")
+    powers = range(1, SPAN + 1)
+    ends = [f"{2**n}x slower" for n in reversed(powers)], [f"{2**n}x faster" for n in powers]
+    bar.set_ticks(range(-SPAN, SPAN + 1), labels=[*ends[0], "equal", *ends[1]])
+    return figure
+
+
+def heat(axes: Axes, cells: list[dict[str, Any]], sizes: list[int], batches: list[int]) -> Any:
+    """One panel [B][H]: colour and text of every cell."""
+    colors = np.full((len(batches), len(sizes)), np.nan)
+    for cell in cells:
+        row, column = batches.index(cell["batch"]), sizes.index(cell["hidden_size"])
+        large, small = number(cell["speedup"]), number(cell["speedup_tf32"])
+        colors[row, column] = log2(cell["speedup"]) if large else np.nan
+        small = small or cell["results"][results.OWN]["status"]
+        ink = "white" if abs(colors[row, column]) > 0.55 * SPAN else "black"
+        place: dict[str, Any] = {"ha": "center", "color": ink}
+        axes.text(column, row + 0.1, large, va="bottom", fontsize=7, weight="bold", **place)
+        axes.text(column, row + 0.1, small, va="top", fontsize=5.5, **place)
+    axes.set_xticks(range(len(sizes)), labels=map(str, sizes))
+    axes.set_yticks(range(len(batches)), labels=map(str, batches))
+    axes.tick_params(labelsize=7)
+    axes.grid(visible=False)
+    map_ = matplotlib.colormaps["RdBu"].with_extremes(bad="#dddddd")
+    return axes.imshow(colors, cmap=map_, vmin=-SPAN, vmax=SPAN, aspect="auto")
+
+
+def number(ratio: float | None) -> str:
+    """A ratio in three digits; nothing for None."""
+    if ratio is None:
+        return ""
+    return f"{ratio:.{2 if ratio < 9.95 else 1 if ratio < 99.5 else 0}f}"
+
+
+def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
+    """Microseconds a step over H in the longest calls, one panel a cell and B."""
+    longest = values(cells, "steps")[-1]
+    shown = results.plain(cells, steps=longest)
+    batches = values(shown, "batch")
+    title = f"Time a step takes, {longest:,} steps a call"
+    note = "TF32, float16 and bfloat16 are less exact: by how much is in gpu.json"
+    words = Words(title, note, True)
+    figure, grid = panels(document, CELLS, batches, 5.0, words, share=True)
+    for (cell, batch), axes in grid.items():
+        lines(axes, results.plain(shown, cell=cell, batch=batch), values(shown, "hidden_size"))
+        axes.set_title(f"{cell.upper()}, B = {batch}")
+    for cell in CELLS:
+        grid[cell, batches[0]].set_ylabel("microseconds a step")
+    for batch in batches:
+        grid[CELLS[-1], batch].set_xlabel("units H")
+    handles, labels = grid[CELLS[0], batches[0]].get_legend_handles_labels()
+    place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.43 / 5.0), "borderpad": 0.4}
+    figure.legend(handles, labels, ncols=len(labels), frameon=False, columnspacing=1.3, **place)
+    return figure
+
+
+def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
+    """One line a system, rnngen's on top; what has no time is left out."""
+    for name, look in LOOKS.items():
+        times = [(c, results.median(c, name)) for c in cells]
+        points = [(c["hidden_size"], s / c["steps"] * 1e6) for c, s in times if s]
+        style: dict[str, Any] = {"color": look.color, "marker": look.marker, "label": look.label}
+        own = name == results.OWN
+        style |= {"linewidth": 2.0, "zorder": 3} if own else {"linewidth": 1.1}
+        axes.plot(*zip(*sorted(points), strict=True) if points else ([], []), markersize=3, **style)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    ticks = [size for size in sizes if size.bit_count() == 1][::2]
+    axes.set_xticks(ticks, labels=map(str, ticks))
+    axes.tick_params(labelsize=7)
+    axes.minorticks_off()
+
+
+def panels(
+    document: dict[str, Any],
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    height: float,
+    words: Words,
+    share: bool = False,
+) -> tuple[Figure, Grid]:
+    """A figure with empty axes by row and column; above what it shows, below what was measured."""
+    figure = Figure(figsize=(WIDTH, height))
+    head, foot = (0.75 if words.legend else 0.5) / height, 0.38 / height
+    figure.set_layout_engine("constrained", rect=(0, foot, 1, 1 - head - foot))
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex=share, sharey=share)
+    gray: dict[str, Any] = {"fontsize": 7.5, "color": "#555555"}
+    figure.text(0.01, 1 - 0.07 / height, words.title, va="top", fontsize=11, weight="bold")
+    figure.text(0.01, 1 - 0.3 / height, words.note, va="top", **gray)
+    figure.text(0.01, 0.05 / height, caption(document), va="bottom", **gray)
+    return figure, dict(zip(itertools.product(rows, columns), axes.flat, strict=True))
+
+
+def caption(document: dict[str, Any]) -> str:
+    """Device, versions and date in two lines."""
+    device, versions = document["device"], document["versions"]
+    where = f"{device['name']} ({device['architecture']}), driver {device['driver'] or 'unknown'}"
+    shown = [f"{name} {versions[name]}" for name in ("torch", "cuda", "cudnn", "rnngen")]
+    nvcc = f"nvcc: {versions['nvcc']}"
+    return f"{where}, one layer, medians, {document['date']}\n{', '.join(shown)}, {nvcc}"
+
+
+if __name__ == "__main__":
+    main()

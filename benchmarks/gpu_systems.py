@@ -1,0 +1,191 @@
+"""What runs on the device: every system's network of a case, its call, time, kernels and errors.
+
+torch is imported when it is needed and not before, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+import host
+import results
+import rnngen
+from cases import Case
+from rnngen import doctor, tensors, validate
+from rnngen.errors import BuildError
+
+DEVICE = "cuda"  # the current one
+SHOWN = 8  # kernels of a call, those that take longest
+
+
+@dataclass(frozen=True)
+class System:
+    """What is timed."""
+
+    name: str
+    dtype: str = "float32"
+    tf32: bool = False  # whether cuDNN may round what it multiplies to 10 bits
+
+
+TRUTH = System("truth", "float64")
+OWN, EXACT, ROUNDED = System(results.OWN), System("torch"), System("torch-tf32", tf32=True)
+HALVES = (System("torch-float16", "float16"), System("torch-bfloat16", "bfloat16"))
+SYSTEMS = (OWN, EXACT, ROUNDED, *HALVES)
+
+
+class Bound:
+    """A system on one case: its call, with arguments that are on the device."""
+
+    def __init__(self, system: System, case: Case) -> None:
+        self.tf32 = system.tf32
+        self.net = networks(shape(case))[system.name]
+        x, hx = arguments(case)
+        self.x, self.hx = moved(x, system.dtype), moved(hx, system.dtype)
+
+    def run(self) -> Any:
+        """One call, which the device may not have finished yet."""
+        return self.net(self.x, self.hx)
+
+    def answer(self) -> list[Any]:
+        """Output and states, complete."""
+        torch = self.prepared()
+        output, states = self.run()
+        torch.cuda.synchronize()
+        return [getattr(output, "data", output), *(states if type(states) is tuple else [states])]
+
+    def sample(self, warm: int, count: int) -> float:
+        """Seconds a run over `count` runs, after `warm`."""
+        self.prepared()
+        for _ in range(warm):
+            self.run()
+        return clock(self.run, count)
+
+    def prepared(self) -> Any:
+        """torch, cuDNN allowed what this system may."""
+        torch = tensors.torch("benchmarking")
+        torch.backends.cudnn.allow_tf32 = self.tf32
+        return torch
+
+
+def shape(case: Case) -> Case:
+    """What the networks of a case depend on: all but the call."""
+    return replace(case, batch=1, steps=1, form="full")
+
+
+@lru_cache(maxsize=1)
+def networks(case: Case) -> dict[str, Any]:
+    """Every system's network, with the same weights."""
+    torch = tensors.torch("benchmarking")
+    own: Any = rnngen.compile(case.fields | {"target": "cuda"}, weights=case.weights())
+    with torch.inference_mode(False):
+        dtypes = {system.dtype for system in (TRUTH, *SYSTEMS)}
+        nets = {d: validate.reference(own.spec, own.arrays(), d).to(DEVICE) for d in dtypes}
+    return {s.name: nets[s.dtype] for s in (TRUTH, *SYSTEMS)} | {OWN.name: own}
+
+
+@lru_cache(maxsize=1)
+def arguments(case: Case) -> tuple[Any, Any]:
+    """x [T, B, I], packed where sequences have lengths of their own, and hx, in float32."""
+    torch = tensors.torch("benchmarking")
+    dice = torch.Generator(DEVICE).manual_seed(2)
+    shapes = [(case.steps, case.batch, case.hidden_size)]
+    shapes += [(len(case.suffixes), *shapes[0][1:])] * (2 if case.cell == "lstm" else 1)
+    x, *states = (torch.randn(*shape, generator=dice, device=DEVICE) for shape in shapes)
+    hx = tuple(state / 2 for state in states)
+    if case.form == "packed":
+        pack, lengths = torch.nn.utils.rnn.pack_padded_sequence, torch.from_numpy(case.lengths)
+        x = pack(x, lengths, enforce_sorted=False)
+    return x, hx if len(hx) == 2 else hx[0]
+
+
+def moved(value: Any, dtype: str) -> Any:
+    """A tensor, packed sequence or pair of tensors in another dtype."""
+    to = getattr(tensors.torch("benchmarking"), dtype)
+    return tuple(v.to(to) for v in value) if type(value) is tuple else value.to(to)
+
+
+def build(cases: Iterable[Case]) -> None:
+    """Compile every network, several at a time; calls then find them in the cache."""
+    specs = [case.fields | {"target": "cuda"} for case in dict.fromkeys(map(shape, cases))]
+    print(f"compiling {len(specs)} networks", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(rnngen.compile, specs))
+
+
+def clock(run: Callable[[], Any], count: int) -> float:
+    """Seconds a run, by the device's clock."""
+    torch = tensors.torch("benchmarking")
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(count):
+        run()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / count / 1e3
+
+
+def kernels(bench: Bound) -> dict[str, int]:
+    """What a call ran on the device, and how often: those that took longest first."""
+    torch = bench.prepared()
+    profiler = torch.profiler
+    bench.run()
+    with profiler.profile(activities=[profiler.ProfilerActivity.CUDA]) as seen:
+        bench.run()
+        torch.cuda.synchronize()
+    device = torch.autograd.DeviceType.CUDA
+    ran = [event for event in seen.key_averages() if event.device_type == device]
+    ran.sort(key=lambda event: -event.self_device_time_total)
+    return {e.key.removeprefix("void ")[:100]: e.count for e in ran[:SHOWN]}
+
+
+def distance(got: list[Any], right: list[Any]) -> float:
+    """Largest difference, relative to the largest right number where that is above 1."""
+    scale = max(1.0, *(float(r.abs().max()) for r in right))
+    worst = [float((g.double() - r).abs().max()) for g, r in zip(got, right, strict=True)]
+    return float(np.max(worst)) / scale  # NaN if there is one
+
+
+def device() -> dict[str, Any]:
+    """The current device."""
+    found = tensors.torch("benchmarking").cuda.get_device_properties(DEVICE)
+    return {
+        "name": found.name,
+        "architecture": f"sm_{found.major}{found.minor}",
+        "multiprocessors": found.multi_processor_count,
+        "memory_bytes": found.total_memory,
+        "driver": driver(),
+    }
+
+
+def driver() -> str | None:
+    """NVIDIA's; None where nvidia-smi is not there."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    if not shutil.which(command[0]):
+        return None
+    out = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return out[0] if out else None
+
+
+def versions() -> dict[str, Any]:
+    """Of all that is compared. Raises BuildError without nvcc."""
+    torch = tensors.torch("benchmarking")
+    (nvcc,) = [found for found in doctor.examine() if found.name == "nvcc"]
+    if not nvcc.ok:
+        raise BuildError(nvcc.detail)
+    here = host.versions()
+    known = {name: here[name] for name in ("python", "rnngen", "numpy", "torch") if name in here}
+    cudnn = torch.backends.cudnn.version()
+    return known | {
+        "cuda": torch.version.cuda,
+        "cudnn": cudnn,
+        "nvcc": nvcc.detail.split(": ", 1)[-1],
+    }

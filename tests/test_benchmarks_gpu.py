@@ -1,0 +1,96 @@
+"""The CUDA benchmark without a device: its whole flow over emulated networks, on torch's CPU."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from emulated import Emulated, compiled
+
+import rnngen
+from rnngen import build
+from rnngen.cuda import decide
+from rnngen.model import resolve
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.usefixtures("gxx", "nvcc")
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """benchmarks/gpu.py and what it runs on, which here is the processor."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    systems, gpu = (importlib.import_module(name) for name in ("gpu_systems", "gpu"))
+
+    def emulate(fields, weights=None):
+        p = decide(resolve(rnngen.load_spec(fields)))
+        net = Emulated(p, build.opened(p, compiled(p)))
+        if weights:
+            net.load_state_dict(weights)
+        return net
+
+    def clock(run, count):
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        return (time.perf_counter() - start) / count
+
+    systems.networks.cache_clear()
+    systems.arguments.cache_clear()
+    monkeypatch.setattr(systems, "rnngen", SimpleNamespace(compile=emulate))
+    monkeypatch.setattr(systems, "DEVICE", "cpu")
+    monkeypatch.setattr(systems, "clock", clock)
+    monkeypatch.setattr(systems, "device", lambda: {"name": "a processor"})
+    monkeypatch.setattr(systems, "kernels", lambda bench: {"kernel": 1})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(gpu, "FULL", gpu.Effort(3, 0.0, 0.0))
+    return SimpleNamespace(gpu=gpu, systems=systems)
+
+
+def test_flow(scripts, monkeypatch, tmp_path):
+    """Right answers are timed, a wrong one is not; a second run keeps what is there."""
+    gpu = scripts.gpu
+    cases = [gpu.Case("gru", 8, 2, 3), gpu.Case("lstm", 8, 3, 4, form="packed")]
+    monkeypatch.setattr(gpu, "grid", lambda: cases)
+    gpu.main(["--out", str(tmp_path)])
+    document = json.loads((tmp_path / "gpu.json").read_text())
+    assert [cell["results"]["rnngen"]["status"] for cell in document["cells"]] == ["ok", "ok"]
+    assert all(cell["speedup"] > 0 and cell["strategy"] == "sm" for cell in document["cells"])
+    assert document["cells"][0]["kernels"]["rnngen"] == {"kernel": 1}
+
+    cases.append(gpu.Case("gru", 9, 2, 3))
+    monkeypatch.setattr(Emulated, "__call__", wrong(Emulated.__call__))
+    gpu.main(["--out", str(tmp_path), "--resume"])
+    cells = json.loads((tmp_path / "gpu.json").read_text())["cells"]
+    assert cells[:2] == document["cells"]
+    assert cells[2]["results"]["rnngen"]["status"] == "wrong"
+    assert cells[2]["speedup"] is None
+
+
+def wrong(call):
+    def off(self, *args):
+        output, states = call(self, *args)
+        return output + 1e-4, states
+
+    return off
+
+
+def test_grid(scripts):
+    """Every size, batch and length once, then deeper and packed ones."""
+    cases = scripts.gpu.grid()
+    assert len(cases) == len(set(cases)) == 2 * 12 * 6 * 3 + 3 * 2 * 4 * 2
+
+
+def test_without_a_device(scripts, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as caught:
+        scripts.gpu.main([])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "benchmarks/gpu.py: a CUDA device; there is none\n"

@@ -1,0 +1,241 @@
+"""CUDA networks on a device: numbers, memory, streams, graphs and what the sanitizer says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import pytest
+import torch
+from emulated import plan, spec
+from nets import CELLS, errors, weights
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import rnngen
+from rnngen.device import DeviceNetwork
+from rnngen.validate import Case
+
+# Of each strategy; what a device without clusters has instead of them is tested there.
+KINDS = {
+    "sm": {"cell": "lstm", "hidden_size": 33},
+    "sm, weights in shared memory": {"cell": "lstm", "hidden_size": 128, "isa": "sm_80"},
+    "cluster": {"cell": "lstm", "hidden_size": 260},
+    "cluster, weights in shared memory": {"cell": "gru", "hidden_size": 448},
+    "step": {"cell": "gru", "hidden_size": 700},
+    "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
+    "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},
+}
+EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+WIDTHS = {"sm": {"hidden_size": 20}, "cluster": {"hidden_size": 260}}
+WIDTHS["step"] = {"hidden_size": 20, "dtype": "float64"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device(nvcc):
+    """What all of these need."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+
+
+def nets(many: list[dict]) -> list[DeviceNetwork]:
+    """Networks with torch's weights, scaled so that sums stay around 1, compiled side by side."""
+    specs = [spec(**{"isa": "native", **fields}) for fields in many]
+    scales = [min(1.0, (s.hidden_size / s.input_size) ** 0.5) for s in specs]
+    states = [weights(s, 0, scale) for s, scale in zip(specs, scales, strict=True)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(rnngen.compile, specs, states))
+
+
+def net(**fields) -> DeviceNetwork:
+    return nets([fields])[0]
+
+
+def noise(network, *shape, device="cuda") -> torch.Tensor:
+    """The same each time, on a device."""
+    dice = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=dice, dtype=getattr(torch, network.spec.dtype)).to(device)
+
+
+def flat(answer) -> list[torch.Tensor]:
+    """Output and states on the CPU, when the device is done."""
+    output, states = answer
+    states = states if type(states) is tuple else (states,)
+    return [tensor.cpu() for tensor in (getattr(output, "data", output), *states)]
+
+
+def same(a, b) -> bool:
+    """Whether two calls gave the same bits."""
+    return all(torch.equal(*pair) for pair in zip(flat(a), flat(b), strict=True))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_torch_in_float64(cell, width):
+    """Every combination of layers, directions, bias and layout."""
+    names = ("num_layers", "bidirectional", "bias", "batch_first")
+    rows = product((1, 3), (False, True), (False, True), (False, True))
+    fields = {**CELLS[cell], **WIDTHS[width]}
+    for network in nets([fields | dict(zip(names, row, strict=True)) for row in rows]):
+        report = network.validate()
+        assert report.ok, (network.spec, report)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_sizes_at_which_layouts_change(cell):
+    """From one unit to more than a chip holds, and more sequences than multiprocessors."""
+    sizes = [1, 4, 31, 64, 65, 96, 97, 127, 128, 129, 255, 257, 384, 416, 417, 480, 481, 512, 849]
+    cases = [Case(5, b, ragged, True, False) for b, ragged in ((1, False), (7, True), (300, True))]
+    for network in nets([{"cell": cell, "input_size": 17, "hidden_size": h} for h in sizes]):
+        report = errors(network, *cases)
+        assert report.ok, (network.spec, report)
+
+
+def test_the_default_isa():
+    """Code for all architectures, this one's among them."""
+    assert net(isa="auto", num_layers=2, bidirectional=True).validate().ok
+
+
+@EACH
+def test_more_steps_than_a_grid_has_blocks(kind):
+    """torch on cuDNN fails beyond 65,535 steps."""
+    report = errors(net(**kind), Case(70_000, 1, ragged=False, states=True, batch_first=False))
+    assert report.ok, report
+
+
+@EACH
+def test_memory_is_not_read_before_it_is_written(kind):
+    """Answers and scratch are NaN when a call gets them."""
+    network = net(**kind, num_layers=2, bidirectional=True)
+    x, lengths = noise(network, 50, 9, 3), torch.arange(9) * 6 + 2
+    expected = network(x), network(x, lengths=lengths)
+    torch.use_deterministic_algorithms(True)  # torch then fills what it gives: NaN; bytes of 255
+    try:
+        assert x.new_empty(9).isnan().all()
+        assert same(network(x), expected[0])
+        assert same(network(x, lengths=lengths), expected[1])
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@EACH
+def test_the_same_bits_each_time(kind):
+    network = net(**kind, bidirectional=True)
+    x = noise(network, 40, 200, 3)
+    first = network(x)
+    assert all(same(network(x), first) for _ in range(100))
+
+
+@EACH
+@pytest.mark.parametrize("batch", [2, 9, 70, 300])
+def test_a_sequence_does_not_see_its_neighbours(kind, batch):
+    """Nor whether the batch is packed, padded or whole."""
+    network = net(**kind, bidirectional=True)
+    x = noise(network, 12, batch, 3)
+    lengths = torch.arange(batch) % 12 + 1
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    whole, padded, (y, h) = network(x), network(x, lengths=lengths), network(packed)
+    assert same(padded, (pad_packed_sequence(y, total_length=12)[0], h))
+    for b in {0, batch // 2, batch - 1}:
+        alone = network(x[:, b : b + 1])
+        short = network(x[: lengths[b], b : b + 1])
+        for one, among in ((alone, whole), (short, padded)):
+            for mine, all_ in zip(flat(one), flat(among), strict=True):
+                assert torch.equal(mine[:, 0], all_[: len(mine), b])
+
+
+@EACH
+def test_streams(kind):
+    """Two side by side do not disturb each other."""
+    network = net(**kind)
+    inputs = [noise(network, 100, 20, 3) * sign for sign in (1, -1)]
+    expected = [network(x) for x in inputs]
+    torch.cuda.synchronize()
+    streams, answers = [torch.cuda.Stream() for _ in inputs], []
+    for n in range(40):
+        with torch.cuda.stream(streams[n % 2]):
+            answers.append(network(inputs[n % 2]))
+    torch.cuda.synchronize()
+    assert all(same(answer, expected[n % 2]) for n, answer in enumerate(answers))
+
+
+@EACH
+def test_a_call_does_not_wait(kind):
+    network = net(**kind)
+    x = noise(network, 3, 2, 3)
+    network(x)
+    torch.cuda.synchronize()
+    torch.cuda._sleep(2_000_000_000)  # cycles, about a second
+    network(x)
+    assert not torch.cuda.current_stream().query()
+
+
+@EACH
+def test_graphs(kind):
+    """Captured, and replayed with other numbers, a call gives what it gives without."""
+    network = net(**kind, num_layers=2, bidirectional=True)
+    x = noise(network, 30, 5, 3)
+    expected = flat(network(-x))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = network(x)
+    x.neg_()
+    graph.replay()
+    assert all(map(torch.equal, flat(captured), expected))
+
+
+def test_two_devices():
+    """Weights go to each; states have to be where the input is."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("no second CUDA device here")
+    network = net(num_layers=2)
+    first, second = (noise(network, 4, 2, 3, device=f"cuda:{n}") for n in range(2))
+    answer = network(second)
+    assert answer[0].device == second.device
+    pairs = zip(flat(answer), flat(network(first)), strict=True)
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in pairs)
+    with pytest.raises(RuntimeError, match="not at the same device"):
+        network(first, answer[1])
+
+
+@pytest.mark.parametrize("place", ["cpu", "meta"])
+def test_refusals_leave_the_device_usable(place):
+    network = net()
+    x = noise(network, 4, 2, 3)
+    before = network(x)
+    states = torch.zeros(1, 2, 5, device=place)
+    for args in ((x.to(place),), (x, (states, states))):
+        with pytest.raises(RuntimeError, match="not at the same device"):
+            network(*args)
+    assert same(network(x), before)
+
+
+SCRIPT = """
+import json, sys, torch, rnngen
+fields, shapes = map(json.loads, sys.argv[1:])
+net = rnngen.compile(fields, {name: torch.full(shape, 0.1) for name, shape in shapes.items()})
+x = torch.ones(5, 9, 3).to(getattr(torch, net.spec.dtype)).cuda()
+net(x), net(x, lengths=torch.arange(9) % 5 + 1)
+torch.cuda.synchronize()
+"""
+
+
+@pytest.mark.parametrize("check", ["memcheck", "racecheck", "synccheck"])
+@EACH
+def test_sanitizer(kind, check, tool):
+    """Each tensor has memory of its own there, so that nobody's is next to it."""
+    program = tool("compute-sanitizer")
+    fields = {"isa": "native", **kind, "num_layers": 2, "bidirectional": True}
+    net(**fields)  # compiled before
+    p = plan(**fields)
+    given = [json.dumps(p.model.spec.public()), json.dumps(dict(p.model.params))]
+    command = [program, "--tool", check, "--error-exitcode", "9", "--target-processes", "all"]
+    command += ["--kernel-name", "kernel_substring=net_"]  # torch's own are not checked
+    command += ["--report-api-errors", "no"] if check == "memcheck" else []
+    environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    command += [sys.executable, "-c", SCRIPT, *given]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stdout + out.stderr

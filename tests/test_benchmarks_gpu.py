@@ -41,12 +41,13 @@ def scripts(monkeypatch):
             run()
         return (time.perf_counter() - start) / count
 
+    facts = {"name": "a processor", "architecture": "x86", "driver": None}
     systems.networks.cache_clear()
     systems.arguments.cache_clear()
     monkeypatch.setattr(systems, "rnngen", SimpleNamespace(compile=emulate))
     monkeypatch.setattr(systems, "DEVICE", "cpu")
     monkeypatch.setattr(systems, "clock", clock)
-    monkeypatch.setattr(systems, "device", lambda: {"name": "a processor"})
+    monkeypatch.setattr(systems, "device", lambda: facts)
     monkeypatch.setattr(systems, "kernels", lambda bench: {"kernel": 1})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)

@@ -109,7 +109,8 @@ class DeviceNetwork(Holder):
         input [T, B, I], [B, T, I] if batch_first, [T, I] without batch, or a PackedSequence;
         hx h_0 [L*D, B, P], for an LSTM (h_0, c_0 [L*D, B, H]), zero if None;
         lengths [B], the steps of each sequence of a padded batch: output is zero beyond them.
-        Returns output [T, B, D*P] and the states after each sequence's last step.
+        Arrays that speak DLPack, as CuPy's and JAX's do, will do for tensors.
+        Returns output [T, B, D*P] and the states after each sequence's last step, as tensors.
         Raises ValueError, RuntimeError or TypeError, in torch's words where torch has some, and
         DeviceError if the device will not do.
         """

@@ -22,10 +22,11 @@ MANIFEST = "manifest.json"
 _PRIVATE = ".rnngen."  # folders that files are made in
 
 
-def load(folder: Path, state: Weights | None = None) -> AnyNetwork:
+def load(folder: Path, state: Weights | None = None, threads: int = 1) -> AnyNetwork:
     """The network of a generated package; with its own weights if none are given and it has some.
 
-    Raises BuildError if it was not compiled or comes from another rnngen, WeightsError.
+    Raises BuildError if it was not compiled or comes from another rnngen, WeightsError, and
+    ValueError for threads.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -45,7 +46,7 @@ def load(folder: Path, state: Weights | None = None) -> AnyNetwork:
         library = build.opened(plan, modules[0])
     else:
         library = build.load(module, modules[0], level=processor.suffix(spec.isa))
-    net = run.made(plan, library)
+    net = run.made(plan, library, threads)
     own = folder / f"{net.spec.name}.safetensors"
     if state is not None or own.exists():
         net.load_state_dict(own if state is None else state)
@@ -93,6 +94,7 @@ def _stale(folder: Path, files: Mapping[str, str], net: AnyNetwork | None) -> se
     before = folder / MANIFEST
     if not before.exists() or before.read_text() != files[MANIFEST]:
         ours = (*files, "__init__.py", "setup.py", "pyproject.toml", f"{name}_levels.h")
+        ours += (f"{name}.c", f"{name}.cu")
         patterns += [f"{name}_bound.[ch]", *(f"{name}_{level.name}.c" for level in LEVELS)]
         patterns += [*ours, f"{name}.safetensors", f"_{name}_*.so"]
     return {path.name for pattern in patterns for path in folder.glob(pattern)}

@@ -94,10 +94,13 @@ def judge(dtype: str) -> Callable[[Any], bool]:
 def on_device(value: Any, what: str, dtype: str | None, kind: str) -> Any:
     """The tensor itself, if it is a dense one on a device of that kind; `what` it is, for messages.
 
-    Raises as `to_array` does.
+    Arrays of other libraries that speak DLPack, as CuPy's and JAX's do, become tensors over the
+    same memory. Raises as `to_array` does.
     """
     if not is_tensor(value):
-        raise TypeError(f"{what}: a torch tensor on {kind}; got {type(value).__name__}")
+        if not hasattr(value, "__dlpack__"):
+            raise TypeError(f"{what}: a torch tensor on {kind}; got {type(value).__name__}")
+        value = torch("reading an array").from_dlpack(value)
     _check_dtype(value, what, dtype)
     _check_tensor(value, what, kind)
     return value.detach()

@@ -547,3 +547,40 @@ def test_the_cache_says_its_name(cli, own_cache, cc):
     code, _, err = cli("build", "toy.yaml", "-q")
     assert code == 2
     assert err == f"cache: a folder that only you can write; {own_cache} has mode 0777\n"
+
+
+def test_generate_cuda(cli, tmp_path):
+    """The target of the command line counts, and what the spec says of C's processors does not."""
+    Path("toy.yaml").write_text(Path("toy.yaml").read_text() + "isa: avx2\n")
+    code, out, err = cli("generate", "toy.yaml", "--target", "cuda")
+    assert (code, err) == (0, "")
+    names = {Path(line).name for line in out.splitlines()}
+    assert names == {"toy.cu", "toy.h", "manifest.json"}
+    assert json.loads(Path("generated/toy/manifest.json").read_text())["spec"]["isa"] == "auto"
+    assert cli("generate", "toy.yaml", "--target", "cuda", "--bake")[2] == (
+        "bake: target c; got cuda, whose weights are tensors on a device\n"
+    )
+    assert "target: c or cuda; got 'hip'" in cli("generate", "toy.yaml", "--target", "hip")[2]
+
+
+def test_build_cuda(cli, nvcc):
+    """Without a device it is compiled and not measured; validate and bench say what they need."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    Path("toy.yaml").write_text(Path("toy.yaml").read_text() + "target: cuda\nisa: sm_90\n")
+    code, out, _ = cli("build", "toy.yaml")
+    assert code == 0
+    assert "not measured: torch or a CUDA device is not installed" in out
+    assert "pip install" not in out
+    assert json.loads(cli("build", "toy.yaml", "--json")[1])["ok"] is None
+    code, out, err = cli("validate", "toy.yaml")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("toy: a driver as new as the compiler's CUDA")
+    code, out, err = cli("bench", "toy.yaml")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == "bench: target c, which runs on a processor; got cuda"
+    # Back to C: nothing of CUDA stays.
+    assert cli("generate", "toy.yaml", "--target", "c")[0] == 0
+    assert not [path for path in Path("generated/toy").iterdir() if path.suffix in (".cu", ".so")]

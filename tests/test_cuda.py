@@ -231,7 +231,7 @@ def test_pickled_it_is_a_spec_and_weights():
 
 
 REFUSED = {
-    "an array": (TypeError, lambda: (np.zeros((2, 1, 3), np.float32),)),
+    "a list": (TypeError, lambda: ([[[0.0] * 3]] * 2,)),
     "another dtype": (ValueError, lambda: (torch.zeros(2, 1, 3, dtype=torch.float64),)),
     "another device": (RuntimeError, lambda: (torch.zeros(2, 1, 3, device="meta"),)),
     "width": (RuntimeError, lambda: (torch.zeros(2, 1, 4),)),
@@ -251,6 +251,13 @@ def test_refusals(what):
     kind, args = REFUSED[what]
     with pytest.raises(kind):
         net()(*args())
+
+
+def test_arrays_that_speak_dlpack():
+    """NumPy's on the processor; CuPy's and JAX's on a device."""
+    network = net()
+    x, h, c = (noise(network, *shape) for shape in ((4, 2, 3), (1, 2, 5), (1, 2, 5)))
+    assert_same(network(x.numpy(), (h.numpy(), c.numpy())), network(x, (h, c)))
 
 
 def test_a_network_without_weights_says_so():

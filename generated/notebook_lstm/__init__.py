@@ -14,6 +14,6 @@ from rnngen import package
 __all__ = ["load"]
 
 
-def load(weights=None):
-    """The network, an rnngen.run.Network; weights are a .safetensors file or a state_dict."""
-    return package.load(Path(__file__).parent, weights)
+def load(weights=None, threads=1):
+    """The network; weights are a .safetensors file or a state_dict, threads may share a call."""
+    return package.load(Path(__file__).parent, weights, threads)

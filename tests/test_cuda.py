@@ -337,3 +337,43 @@ def test_calls_keep_the_weights_they_began_with():
 def test_lengths_beyond_the_memory_of_numbers_are_refused():
     with pytest.raises(ValueError, match="rows: fewer than"):
         tensors.integers(np.array([1, 2**31]), "cpu")
+
+
+SIZES = {"sm": 19, "cluster": 133, "step": 18}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "relu", "projected"])
+@pytest.mark.parametrize("strategy", SIZES)
+def test_every_combination(strategy, cell, layers, bidirectional, bias):
+    """Strategies, cells, layers, directions and biases, in one layout or the other."""
+    kinds = {"relu": {"cell": "rnn", "nonlinearity": "relu"}}
+    kinds["projected"] = {"cell": "lstm", "proj_size": 7}
+    fields = kinds.get(cell, {"cell": cell}) | {"num_layers": layers, "bias": bias}
+    fields |= {"bidirectional": bidirectional, "batch_first": bias != bidirectional}
+    fields |= {"hidden_size": SIZES[strategy], "input_size": 5}
+    if strategy == "step":
+        fields["dtype"] = "float64"
+    elif cell == "projected":
+        pytest.skip("strategy step has projections, the others none")
+    elif strategy == "cluster":
+        fields["isa"] = "sm_90" if cell in ("lstm", "gru") else "sm_120"
+        fields["hidden_size"] *= 1 if cell in ("lstm", "gru") else 2
+    network = net(**fields)
+    assert network.plan.strategy == strategy
+    report = beside_torch(network)
+    assert report.ok, report
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "hidden", [2, 3, 4, 7, 16, 31, 32, 64, 65, 96, 127, 129, 160, 197, 255, 300]
+)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_odd_sizes(cell, hidden):
+    """Rests of quads, lanes, warps and blocks."""
+    report = beside_torch(net(cell=cell, hidden_size=hidden, input_size=hidden % 23 + 1))
+    assert report.ok, report

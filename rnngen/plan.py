@@ -14,7 +14,7 @@ from rnngen.outline import Outline
 from rnngen.spec import Spec
 from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level
 
-GROUP = 36  # rows: six tiles of six, the sums of which stay in a cache beside the weights
+GROUP = 36  # rows: six tiles of six, or four of nine; their sums stay in a cache beside weights
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 

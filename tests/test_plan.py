@@ -36,7 +36,7 @@ def test_widths_end_at_the_block():
     assert [lanes for _, lanes in plan(hidden_size=64, dtype="float64").widths] == [8, 4, 2]
 
 
-@pytest.mark.parametrize(("gates", "few", "more"), [(1, 6, 0), (3, 4, 2), (4, 2, 4)])
+@pytest.mark.parametrize(("gates", "few", "more"), [(1, 9, 0), (3, 4, 2), (4, 2, 4)])
 def test_tiles_fit_registers(gates, few, more):
     """Sums of a tile, one column of weights and a value: in 16 registers, or in 32."""
     tile = Tile(gates)

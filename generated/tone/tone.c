@@ -422,16 +422,178 @@ static TONE_NOINLINE void tone_product_1x6(
     }
 }
 
+static TONE_NOINLINE void tone_product_1x7(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec s6_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+            v = splat(x6[i]);
+            s6_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0; s += next;
+        s[0] += s6_0;
+        TONE_STORED;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x8(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6], *const x7 = x[7];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec s6_0 = splat(0);
+        vec s7_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+            v = splat(x6[i]);
+            s6_0 += v * w0;
+            v = splat(x7[i]);
+            s7_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0; s += next;
+        s[0] += s6_0; s += next;
+        s[0] += s7_0;
+        TONE_STORED;
+    }
+}
+
+static TONE_NOINLINE void tone_product_1x9(
+    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6], *const x7 = x[7], *const x8 = x[8];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec s6_0 = splat(0);
+        vec s7_0 = splat(0);
+        vec s8_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < 16 ? to : k + 16;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            TONE_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+            v = splat(x6[i]);
+            s6_0 += v * w0;
+            v = splat(x7[i]);
+            s7_0 += v * w0;
+            v = splat(x8[i]);
+            s8_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0; s += next;
+        s[0] += s6_0; s += next;
+        s[0] += s7_0; s += next;
+        s[0] += s8_0;
+        TONE_STORED;
+    }
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void tone_tiles_1(
     const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
 {
-    enum { MOST = 6 };
+    enum { MOST = 9 };
 
     for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {
+        case 9:
+            tone_product_1x9(p, x, from, to, sums, next);
+            break;
+        case 8:
+            tone_product_1x8(p, x, from, to, sums, next);
+            break;
+        case 7:
+            tone_product_1x7(p, x, from, to, sums, next);
+            break;
         case 6:
             tone_product_1x6(p, x, from, to, sums, next);
             break;

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import results
-from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, values
+from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, scale, values
 
 LOOKS = {
     "rnngen": Look("rnngen, float32", "rnngen", "#c1272d", "o"),
@@ -67,10 +67,7 @@ def speedup(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
         grid[length, CELLS[0]].set_ylabel("sequences B")
     for cell in CELLS:
         grid[lengths[-1], cell].set_xlabel("units H (= inputs I)")
-    bar = figure.colorbar(image, ax=list(grid.values()), fraction=0.03, aspect=40, extend="both")
-    powers = range(1, SPAN + 1)
-    ends = [f"{2**n}x slower" for n in reversed(powers)], [f"{2**n}x faster" for n in powers]
-    bar.set_ticks(range(-SPAN, SPAN + 1), labels=[*ends[0], "equal", *ends[1]])
+    scale(figure, image, list(grid.values()))
     return figure
 
 

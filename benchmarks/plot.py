@@ -102,11 +102,16 @@ def speedup(document: dict[str, Any]) -> Figure:
         shown = results.plain(cells, cell=cell, steps=length)
         image = heat(axes, shown, values(cells, "hidden_size"), values(cells, "batch"))
         axes.set_title(f"{cell.upper()}, {length} step{'s' if length > 1 else ''} a call")
-    bar = figure.colorbar(image, ax=list(grid.values()), fraction=0.03, aspect=40, extend="both")
+    scale(figure, image, list(grid.values()))
+    return figure
+
+
+def scale(figure: Figure, image: Any, axes: list[Axes]) -> None:
+    """What the colours of a heat map mean, beside it."""
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, aspect=40, extend="both")
     powers = range(1, SPAN + 1)
     ends = [f"{2**n}x slower" for n in reversed(powers)], [f"{2**n}x faster" for n in powers]
     bar.set_ticks(range(-SPAN, SPAN + 1), labels=[*ends[0], "equal", *ends[1]])
-    return figure
 
 
 def heat(axes: Axes, cells: list[dict[str, Any]], sizes: list[int], batches: list[int]) -> Any:

@@ -1,6 +1,6 @@
-"""rnngen: a layer spec becomes specialised C for recurrent networks, checked against torch.nn.
+"""rnngen: a layer spec becomes specialised C or CUDA for recurrent networks.
 
-    spec.load -> model.resolve -> plan.decide -> render.files -> build.library -> run.Network
+    spec.load -> model.resolve -> cuda.decide -> render.files -> build.library -> run.Network
 
 `load_spec`, `generate` and `compile` are the whole public surface; importing this loads neither
 torch nor jinja2.
@@ -58,7 +58,7 @@ def compile(
     weights: str | Path | Mapping[str, Any] | None = None,
     threads: int = 1,
 ) -> AnyNetwork:
-    """A network for this machine, ready to be called as torch.nn's are.
+    """A network for this machine or, of target cuda, for its device, called as torch.nn's are.
 
     `spec` is anything that `load_spec` takes, or a torch.nn.LSTM, GRU or RNN, which brings its
     weights along. `weights` is a .safetensors or .pt file or a state_dict; without, those that the

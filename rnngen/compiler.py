@@ -61,14 +61,13 @@ def find(target: Target) -> Compiler:
 def _wheels(target: Target) -> list[tuple[str, ...]]:
     """The target's compilers inside Python packages, where PyPI's nvidia-cuda-nvcc puts one.
 
-    It does not know where the libraries beside it are.
+    What Python imports first comes first. It does not know where the libraries beside it are.
     """
-    found = importlib.util.find_spec("nvidia")
-    places = (found and found.submodule_search_locations) or ()
-    paths = [
-        p for place in places for n in target.compilers for p in Path(place).glob(f"*/bin/{n}")
-    ]
-    return [(str(path), f"-L{path.parents[1] / 'lib'}") for path in sorted(paths)]
+    package = importlib.util.find_spec("nvidia")
+    places = (package and package.submodule_search_locations) or ()
+    patterns = [(place, f"*/bin/{name}") for place in places for name in target.compilers]
+    paths = [path for place, pattern in patterns for path in sorted(Path(place).glob(pattern))]
+    return [(str(path), f"-L{path.parents[1] / 'lib'}") for path in paths]
 
 
 def _identity(command: tuple[str, ...]) -> str:

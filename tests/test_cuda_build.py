@@ -184,17 +184,21 @@ def test_missing_compiler(monkeypatch, own_cache):
     )
 
 
-def test_compiler_of_the_wheel(monkeypatch, tmp_path):
-    """Where PATH has none, PyPI's, which has to be told where its libraries are."""
-    path = tmp_path / "nvidia" / "cu13" / "bin" / "nvcc"
-    path.parent.mkdir(parents=True)
-    path.write_text("#!/bin/sh\n")
-    path.chmod(0o755)
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_compiler_of_the_wheel(monkeypatch, tmp_path, order):
+    """Where PATH has none, PyPI's, which has to be told where its libraries are; the one that
+    Python would import, if there are several.
+    """
+    for place in reversed(order):
+        path = tmp_path / place / "nvidia" / "cu13" / "bin" / "nvcc"
+        path.parent.mkdir(parents=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+        monkeypatch.syspath_prepend(tmp_path / place)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("NVCC", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
     found = compiler.find(TARGETS["cuda"])
-    assert found.command == (str(path), f"-L{tmp_path}/nvidia/cu13/lib")
+    assert found.command == (str(path), f"-L{path.parents[1] / 'lib'}")
 
 
 def test_nvcc_of_the_wheel_compiles(monkeypatch, own_cache):

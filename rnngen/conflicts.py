@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from rnngen.dtypes import DTYPES
 from rnngen.resources import text
 from rnngen.targets import TARGETS
 
@@ -31,6 +32,7 @@ def find(given: Mapping[str, Any], folder: Path | None = None) -> list[Conflict]
         *_name(given),
         *_foreign(given),
         *_instructions(given),
+        *_numbers(given),
         *_projection(given),
         *_size(given),
         *_path(given, folder),
@@ -71,6 +73,14 @@ def _instructions(given: Mapping[str, Any]) -> list[Conflict]:
     *some, last = target.isas
     message = f"{', '.join(some)} or {last} for target {target.name}; got {show(isa)}"
     return [Conflict("isa", "RNN109", message)]
+
+
+def _numbers(given: Mapping[str, Any]) -> list[Conflict]:
+    """16-bit numbers, which C has no type for."""
+    dtype, target = given.get("dtype", "float32"), given.get("target", "c")
+    if target == "cuda" or not DTYPES[dtype].half:
+        return []
+    return [Conflict("dtype", "RNN113", f"for target cuda; got {show(dtype)} with target c")]
 
 
 def _projection(given: Mapping[str, Any]) -> list[Conflict]:

@@ -9,7 +9,7 @@ from rnngen.cells import Cell
 from rnngen.model import Model, Pass
 from rnngen.outline import Outline
 from rnngen.plan import Plan
-from rnngen.strategy import Residence
+from rnngen.residence import Residence
 from rnngen.targets import ARCHITECTURES, TARGETS, machine_code
 
 STRETCH = 16 * 1024 * 1024  # bytes of sums of x at a time: to be read from L2, 40 MB and more
@@ -82,7 +82,12 @@ class CudaPlan(Outline):
     @property
     def apart(self) -> tuple[int, ...]:
         """Gates whose bias_hh belongs to W_hh h alone."""
-        return tuple(self.cell.gates.index(g) for g in self.cell.split) if self.bias else ()
+        return self.split if self.bias else ()
+
+    @property
+    def split(self) -> tuple[int, ...]:
+        """Gates that take W_hh h apart from W_ih x."""
+        return tuple(self.cell.gates.index(g) for g in self.cell.split)
 
     @property
     def buffers(self) -> tuple[str, ...]:
@@ -93,6 +98,51 @@ class CudaPlan(Outline):
     def sums_row(self) -> int:
         """Numbers of x's sums for one step of one sequence."""
         return self.directions * self.hidden * self.gates
+
+    @property
+    def half(self) -> bool:
+        """Whether numbers have 16 bits, for tensor cores to multiply, and sums and cells 32."""
+        return self.dtype.half
+
+    @property
+    def number(self) -> str:
+        """C type of weights, rows and states, which are computed with as `real`."""
+        return "number" if self.half else "real"
+
+    @property
+    def source(self) -> str:
+        """What gives the rows that a thread reads for a product, which may not be those it gets."""
+        return "source" if self.half else "line"
+
+    @property
+    def header(self) -> str:
+        """CUDA's, which has the 16-bit type."""
+        return {"float16": "cuda_fp16.h", "bfloat16": "cuda_bf16.h"}[self.dtype.name]
+
+    @property
+    def mma(self) -> str:
+        """PTX's name of 16-bit numbers."""
+        return {"float16": "f16", "bfloat16": "bf16"}[self.dtype.name]
+
+    @property
+    def own(self) -> str:
+        """The state that a cell adds to and does not only read: c, h or none."""
+        return "".join(self.cell.own)
+
+    @property
+    def own_row(self) -> int:
+        """Reals of that state of one sequence, where numbers would lose too much of it."""
+        return self.directions * self.hidden if self.half and self.own else 0
+
+    @property
+    def kept_as_real(self) -> str:
+        """What 16-bit networks keep in 32 bits, for a comment."""
+        return f"sums, cells, and {self.own} between steps" if self.own else "sums and cells"
+
+    @property
+    def narrows(self) -> bool:
+        """Whether that state has to be made numbers again at the end: h is there as numbers."""
+        return bool(self.own_row) and self.own == "c"
 
     @property
     def spare_row(self) -> int:
@@ -106,26 +156,54 @@ class CudaPlan(Outline):
         return len(self.buffers) * self.output
 
     @property
-    def buffer_starts(self) -> tuple[str, ...]:
-        """C: where they begin in the workspace."""
-        taken = f"(size_t)stretch * in->B * {self.sums_row}"
-        first = f"spare + in->B * {self.spare_row}" if self.spare_row else f"sums + {taken}"
-        return (first, f"buffer0 + in->T * in->B * {self.output}")
+    def areas(self) -> tuple[tuple[str, str, str], ...]:
+        """C: type, name and start of what the workspace holds behind the sums of x."""
+        sizes = [("real", "sums", f"(size_t)stretch * in->B * {self.sums_row}")]
+        sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
+        sizes += [(self.number, "spare", f"in->B * {self.spare_row}")] * bool(self.spare_row)
+        sizes += [(self.number, name, f"in->T * in->B * {self.output}") for name in self.buffers]
+        ends = [f"{name} + {size}" for _, name, size in sizes]
+        pairs = zip(sizes, sizes[1:], ends, strict=False)
+        return tuple(
+            (to, name, end if to == kind else f"reinterpret_cast<{to} *>({end})")
+            for (kind, _, _), (to, name, _), end in pairs
+        )
 
     @property
     def workspace_row(self) -> int:
-        """Numbers that a step of a sequence takes at most."""
-        return self.sums_row + self.spare_row + self.buffers_row
+        """Bytes that a step of a sequence takes at most."""
+        reals = (self.sums_row + self.own_row) * self.dtype.real.bytes
+        return reals + (self.spare_row + self.buffers_row) * self.dtype.bytes
+
+    @property
+    def workspace_numbers(self) -> str:
+        """C: how many numbers of it are no sums."""
+        spare = [f"B * {self.spare_row}"] * bool(self.spare_row)
+        return " + ".join([*spare, *[f"T * B * {self.buffers_row}"] * bool(self.buffers)])
 
     @property
     def single(self) -> bool:
-        """Whether numbers are float32, for which the device has instructions of its own."""
-        return self.dtype.name == "float32"
+        """Whether it computes in float32, for which the device has instructions of its own."""
+        return self.dtype.real.name == "float32"
+
+    def states(self, own: str = "", kinds: bool = False) -> str:
+        """C: a layer's states, given and answered, as parameters of a function or arguments.
+
+        Between them `own`, if it is kept apart.
+        """
+        given = [f"{state}_0" for state in self.state_sizes]
+        last = [f"{state}_n" for state in self.state_sizes]
+        apart = [own] if own and self.own_row else []
+        if kinds:
+            given = [f"const {self.number} *{state}" for state in given]
+            last = [f"{self.number} *{state}" for state in last]
+            apart = [f"real *{state}" for state in apart]
+        return ", ".join([*given, *apart, *last])
 
     @property
     def stretch(self) -> int:
         """Rows of sums that a stretch of steps has at most, if they are not those of one step."""
-        return max(1, STRETCH // (self.sums_row * self.dtype.bytes))
+        return max(1, STRETCH // (self.sums_row * self.dtype.real.bytes))
 
     @property
     def row_strides(self) -> str:
@@ -135,14 +213,14 @@ class CudaPlan(Outline):
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes: state of a sequence, scratch: at most for sums, beside for sequences and steps."""
+        number, real = self.dtype.bytes, self.dtype.real.bytes
         state = len(self.model.passes) * sum(self.state_sizes.values())
-        numbers = {
-            "state_bytes": state,
-            "workspace_bytes": self.stretch * self.sums_row,
-            "workspace_bytes_per_sequence": self.spare_row,
-            "workspace_bytes_per_step": self.buffers_row,
+        return {
+            "state_bytes": state * number,
+            "workspace_bytes": self.stretch * self.sums_row * real,
+            "workspace_bytes_per_sequence": self.own_row * real + self.spare_row * number,
+            "workspace_bytes_per_step": self.buffers_row * number,
         }
-        return {name: count * self.dtype.bytes for name, count in numbers.items()}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -167,8 +245,9 @@ def decide(model: Model) -> Plan | CudaPlan:
     if spec.target == "c":
         return plan.decide(model)
     residences: tuple[Residence, ...] = ()
-    if spec.dtype == "float32" and not spec.proj_size:
-        residences = strategy.choose(len(model.cell.gates), spec.hidden_size, spec.isa)
+    if spec.dtype != "float64" and not spec.proj_size:
+        gates, half = len(model.cell.gates), model.dtype.half
+        residences = strategy.choose(gates, spec.hidden_size, spec.isa, half)
     some_lack = bool(residences) and residences[-1].cluster and spec.isa in strategy.UNKNOWN
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
     return CudaPlan(model, TARGETS["cuda"], layers, residences, not residences or some_lack)

@@ -32,6 +32,9 @@ _REASONS = {
 }
 
 
+_ALIGNED = 16  # bytes: parameters begin where a thread reads so many at once
+
+
 class _Rows(NamedTuple):
     """What a network reads: tensors on one device."""
 
@@ -71,12 +74,18 @@ class _Weights:
 
     def _place(self, device: Any) -> tuple[Any, Any]:
         net, ffi = self._net, self._net.library.ffi
-        tensor = tensors.copied(np.concatenate([a.ravel() for a in self._arrays.values()]), device)
-        sizes = [array.size for array in self._arrays.values()]
-        starts = np.cumsum([0, *sizes]) * net.plan.dtype.bytes + tensor.data_ptr()
+        dtype = net.plan.dtype
+        arrays = [_filled(array, _ALIGNED // dtype.bytes) for array in self._arrays.values()]
+        tensor = tensors.copied(np.concatenate(arrays), dtype.name, device)
+        starts = np.cumsum([0, *map(len, arrays)]) * dtype.bytes + tensor.data_ptr()
         pointers = iter([ffi.cast("void *", int(start)) for start in starts])
         layers = [[next(pointers) for _ in p.params] for p in net.plan.model.passes]
         return ffi.new(f"{net.spec.name}_weights *", layers), tensor
+
+
+def _filled(array: Array, multiple: int) -> Array:
+    """The numbers in a row, and zeros up to a multiple."""
+    return np.pad(array.ravel(), (0, -array.size % multiple))
 
 
 class DeviceNetwork(Holder):

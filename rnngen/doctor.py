@@ -59,7 +59,7 @@ def _limits(measure: bool) -> Finding:
         return Finding("one core", False, str(error), measure)
     if found is None:
         return Finding("one core", False, "not measured: rnngen doctor --measure", False)
-    lines = [f"{found.flops_for(d) / 1e9:,.1f} GFLOP/s {d.name}" for d in DTYPES.values()]
+    lines = [f"{found.flops_for(d) / 1e9:,.1f} GFLOP/s {d.name}" for d in DTYPES.values() if d.exp]
     rates = found.bandwidth.items()
     lines += [f"{rate / 1e9:,.1f} GB/s reading {size >> 10:,} KiB" for size, rate in rates]
     return Finding("one core", True, "\n".join(lines), measure, asdict(found))

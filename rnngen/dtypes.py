@@ -1,5 +1,7 @@
 """Number formats: how C spells them, how a constant survives printing, what error is fair."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import isfinite
 
@@ -29,13 +31,28 @@ class Exp:
 class DType:
     """One number format."""
 
-    name: str  # torch's and numpy's name
+    name: str  # torch's name
     c: str  # C type
-    suffix: str  # of C literals
-    digits: int  # significant decimals that round-trip
     bytes: int
     tol: float  # fair error against float64 torch, outputs being in [-1, 1]
-    exp: Exp
+    suffix: str = ""  # of C literals
+    digits: int = 17  # significant decimals that round-trip
+    exp: Exp | None = None  # None: for CUDA only, which has instructions of its own
+
+    @property
+    def half(self) -> bool:
+        """Whether it is what weights and rows are stored in; sums and cells are float32 then."""
+        return self.bytes == 2
+
+    @property
+    def array(self) -> str:
+        """NumPy's format that holds its numbers: it has no bfloat16."""
+        return "float32" if self.name == "bfloat16" else self.name
+
+    @property
+    def real(self) -> DType:
+        """What is computed with."""
+        return DTYPES["float32"] if self.half else self
 
     def literal(self, value: float) -> str:
         """C constant that the compiler reads back as exactly `value`.
@@ -116,5 +133,7 @@ DTYPES = {
                 packed="pd",
             ),
         ),
+        DType("float16", c="__half", bytes=2, tol=2**-10),
+        DType("bfloat16", c="__nv_bfloat16", bytes=2, tol=2**-7),
     )
 }

@@ -45,7 +45,8 @@ class Holder:
 
     def state_dict(self) -> dict[str, Any]:
         """The weights under torch's names, copied; tensors if they came as tensors, else arrays."""
-        return {k: tensors.in_kind(a.copy(), self._tensors) for k, a in self._params.items()}
+        kind = self._tensors, self.spec.dtype
+        return {k: tensors.in_kind(a.copy(), *kind) for k, a in self._params.items()}
 
     def arrays(self) -> dict[str, Array]:
         """The weights under torch's names as arrays, not copied; empty if there are none."""

@@ -32,7 +32,7 @@ hidden_size: 64         # H
 # bidirectional: false
 # proj_size: 0          # for cell lstm
 # nonlinearity: tanh    # for cell rnn: tanh or relu
-# dtype: float32        # or float64
+# dtype: float32        # or float64; for cuda float16 or bfloat16 too
 # target: c             # or cuda
 # isa: auto             # or portable, avx2, avx512, native: vector instructions of x86-64
 #                       # for cuda: sm_80, sm_90, sm_100, sm_120, native

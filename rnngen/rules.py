@@ -107,4 +107,9 @@ RULES = {
         """A pass is one direction of one layer. Each adds a few lines of C, and a net of more
         than 256 is most often a typing mistake.""",
     ),
+    "RNN113": _rule(
+        "16-bit numbers are for CUDA",
+        """`float16` and `bfloat16` are what the tensor cores of a GPU multiply. C has no type for
+        them, and processors are not faster with them: use `float32`, which takes such weights.""",
+    ),
 }

@@ -58,7 +58,9 @@ class Spec(BaseModel):
     proj_size: int = Field(
         0, description="a whole number from 0, smaller than hidden_size", ge=0, le=MAX_SIZE
     )
-    dtype: Literal["float32", "float64"] = Field("float32", description="float32 or float64")
+    dtype: Literal["float32", "float64", "float16", "bfloat16"] = Field(
+        "float32", description="float32 or float64; float16 or bfloat16 too for target cuda"
+    )
     target: Literal["c", "cuda"] = Field("c", description="c or cuda")
     isa: Literal[
         "auto", "portable", "avx2", "avx512", "sm_80", "sm_90", "sm_100", "sm_120", "native"

@@ -61,9 +61,11 @@ def to_array(value: Any, what: str, dtype: str | None = None) -> Array:
         raise TypeError(f"{what}: a torch tensor or a NumPy array; got {type(value).__name__}")
     _check_dtype(value, what, dtype)
     _check_tensor(value, what)
+    if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
+        value = value.float()
     try:
         return np.asarray(value.detach().numpy())
-    except TypeError:  # bfloat16 and others
+    except TypeError:
         raise ValueError(f"{what}: a dtype that NumPy has; got {value.dtype}") from None
 
 
@@ -122,9 +124,10 @@ def integers(values: Array | None, device: Any) -> Any:
     return sys.modules["torch"].from_numpy(values.astype(np.int32)).to(device)
 
 
-def copied(array: Array, device: Any) -> Any:
-    """A tensor of its own on a device."""
-    return sys.modules["torch"].from_numpy(array.copy()).to(device)
+def copied(array: Array, dtype: str, device: Any) -> Any:
+    """A tensor of its own on a device, in a dtype of torch."""
+    torch = sys.modules["torch"]
+    return torch.from_numpy(array.copy()).to(device, getattr(torch, dtype))
 
 
 def used(tensor: Any, device: Any) -> None:
@@ -175,6 +178,9 @@ def aligned(nbytes: int, boundary: int = 64) -> Array:
     return memory[start : start + nbytes]
 
 
-def in_kind(array: Array, tensor: bool) -> Any:
-    """The array itself, or a tensor over its memory."""
-    return sys.modules["torch"].from_numpy(array) if tensor else array
+def in_kind(array: Array, tensor: bool, dtype: str | None = None) -> Any:
+    """The array itself, or a tensor over its memory; a copy if it is to have another dtype."""
+    if not tensor:
+        return array
+    torch = sys.modules["torch"]
+    return torch.from_numpy(array).to(getattr(torch, dtype) if dtype else None)

@@ -17,7 +17,8 @@ from rnngen.errors import WeightsError
 from rnngen.model import Model
 
 Array = npt.NDArray[Any]
-FORMATS = ("F16", "F32", "F64")  # safetensors' names of those that NumPy has
+# safetensors' names, and NumPy's of what they are read as; BF16 is the upper half of a float32.
+FORMATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 MAX_HEADER = 10_000_000  # bytes of a safetensors header: a hundred thousand tensors
 _TORCH_SAFE = (2, 10)  # before, loading weights_only could run code: CVE-2026-24747
 
@@ -60,14 +61,22 @@ def save(params: Mapping[str, Array], path: Path) -> None:
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, deserialize
 
     try:
         _check_header(path)
-        return dict(load_file(path))
+        views = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+        return {name: _array(view) for name, view in views}
     except SafetensorError as error:
         raise WeightsError(f"{path}: a safetensors file; got {error}") from None
+
+
+def _array(view: Mapping[str, Any]) -> Array:
+    """A tensor of a file."""
+    bits = np.frombuffer(view["data"], FORMATS[view["dtype"]]).reshape(view["shape"])
+    if view["dtype"] == "BF16":
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    return bits
 
 
 def _check_header(path: Path) -> None:
@@ -144,10 +153,13 @@ def _parameter(
             f"size mismatch for {name}: copying a param with shape {_size(array.shape)} from "
             f"checkpoint, the shape in current model is {_size(shape)}."
         )
-    dtype = model.dtype.name
-    if array.dtype.kind != "f" or not np.can_cast(array.dtype, dtype, "safe"):
-        return array, f"dtype mismatch for {name}: {dtype} or narrower; got {array.dtype}."
-    array = array.astype(dtype)
+    dtype = model.dtype
+    if array.dtype.kind != "f" or not np.can_cast(array.dtype, dtype.array, "safe"):
+        return array, f"dtype mismatch for {name}: {dtype.name} or narrower; got {array.dtype}."
+    array = array.astype(dtype.array)
+    if dtype.name == "bfloat16" and (lost := array.view(np.uint32) & 0xFFFF).any():
+        at = tuple(int(n) for n in np.argwhere(lost)[0])
+        return array, f"dtype mismatch for {name}: bfloat16; got {array[at]}, which is none."
     if not np.isfinite(array).all():
         at = tuple(int(n) for n in np.argwhere(~np.isfinite(array))[0])
         return array, f"not finite: {name}{list(at)} is {array[at]}."

@@ -75,15 +75,16 @@ def compiled(p: CudaPlan, change: Callable[[str], str] = str, flags: tuple[str, 
         if not library.exists():
             for name, text in files.items():
                 (folder / name).write_text(text)
-            gxx(folder, *flags, "-shared", "-fPIC", "-o", "new.so", f"{p.name}.cu", name=p.name)
+            gxx(folder, p, *flags, "-shared", "-fPIC", "-o", "new.so", f"{p.name}.cu")
             (folder / "new.so").rename(library)
     return library
 
 
-def gxx(folder: Path, *args: str, name: str = "net") -> None:
-    """g++ over .cu files, warnings being errors."""
+def gxx(folder: Path, p: CudaPlan, *args: str) -> None:
+    """g++ over .cu files of a plan, warnings being errors."""
     command = ["g++", "-x", "c++", "-std=c++17", "-O1", *WARNINGS, "-Werror", f"-I{SHIM}"]
-    command += [f"-DSHIM_NAME={name}", *args]
+    command += [f"-DSHIM_NUMBER={p.dtype.c}"] * p.half
+    command += [f"-DSHIM_NAME={p.name}", *args]
     out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if out.returncode:
         pytest.fail(out.stdout + out.stderr)
@@ -102,6 +103,6 @@ def sanitized(p: CudaPlan, folder: Path) -> None:
     words["PARAMS"] = ",".join(str(prod(shape)) for shape in p.model.params.values())
     defines = [f"-D{name}={value}" for name, value in words.items()]
     defines += ["-DHAS_C"] if s.cell == "lstm" else []
-    gxx(folder, *SANITIZERS, *defines, "main.cc", "-o", "main", name=p.name)
+    gxx(folder, p, *SANITIZERS, *defines, "main.cc", "-o", "main")
     out = subprocess.run([folder / "main"], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr

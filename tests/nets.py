@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import rnngen
-from rnngen import build, validate
+from rnngen import build, tensors, validate
 from rnngen.model import resolve
 from rnngen.plan import decide
 from rnngen.run import Network
@@ -44,7 +44,8 @@ def net(s: Spec | None = None, seed: int = 0, scale: float = 1.0, **fields) -> N
 
 def weights(s: Spec, seed: int = 0, scale: float = 1.0) -> dict[str, np.ndarray]:
     """torch's weights of a spec as arrays."""
-    return {name: value.numpy() for name, value in module(s, seed, scale).state_dict().items()}
+    params = module(s, seed, scale).state_dict()
+    return {name: tensors.to_array(value, name) for name, value in params.items()}
 
 
 def nets(specs: Sequence[Spec], lanes: Sequence[int] | None = None) -> list[Network]:

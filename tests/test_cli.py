@@ -105,7 +105,7 @@ def test_rule(cli, code):
 
 
 def test_rule_that_is_none(cli):
-    assert cli("rule", "RNN999") == (2, "", "rule: a code from RNN001 to RNN112; got 'RNN999'\n")
+    assert cli("rule", "RNN999") == (2, "", "rule: a code from RNN001 to RNN113; got 'RNN999'\n")
 
 
 @pytest.mark.parametrize("command", ["generate", "build", "validate", "bench"])

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnngen import cuda, tensors
 from rnngen.errors import DeviceError
 from rnngen.validate import Case
+from rnngen.weights import save
 
 pytestmark = pytest.mark.usefixtures("gxx")
 
@@ -44,12 +45,43 @@ CLUSTER = [
     {"cell": "gru", "input_size": 3, "hidden_size": 321, "isa": "sm_90"},
     {"cell": "rnn", "input_size": 5, "hidden_size": 257, "nonlinearity": "relu"},
 ]
+HALF = [{"dtype": dtype} for dtype in ("float16", "bfloat16")]
+SM += [
+    {"cell": cell, "input_size": i, "hidden_size": h, **half, **more}
+    for half in HALF
+    for cell, i, h, more in (
+        ("lstm", 3, 5, {"num_layers": 2, "bidirectional": True}),
+        ("gru", 17, 20, {"bias": False}),
+        ("gru", 40, 33, {"bidirectional": True, "batch_first": True}),
+        ("rnn", 2, 64, {"num_layers": 2, "isa": "sm_80"}),
+        ("lstm", 5, 130, {"isa": "sm_80"}),
+    )
+]
+CLUSTER += [
+    {"cell": cell, "input_size": 3, "hidden_size": h, **half, **more}
+    for half in HALF
+    for cell, h, more in (
+        ("lstm", 128, {}),
+        ("lstm", 133, {"num_layers": 2, "bidirectional": True}),
+        ("gru", 210, {"isa": "sm_90", "bias": False, "batch_first": True}),
+        ("rnn", 257, {"nonlinearity": "relu", "isa": "sm_90"}),
+    )
+]
 STEP = [
     {"cell": "lstm", "input_size": 40, "hidden_size": 7, "proj_size": 3, "bidirectional": True},
     {"cell": "lstm", "input_size": 3, "hidden_size": 130, "num_layers": 2, "isa": "sm_80"},
     {"cell": "lstm", "input_size": 3, "hidden_size": 5, "dtype": "float64", "bias": False},
     {"cell": "gru", "input_size": 3, "hidden_size": 17, "dtype": "float64", "bidirectional": True},
     {"cell": "rnn", "input_size": 9, "hidden_size": 3, "dtype": "float64", "batch_first": True},
+] + [
+    {"cell": cell, "input_size": 8, "hidden_size": h, **half, **more}
+    for half in HALF
+    for cell, h, more in (
+        ("lstm", 33, {"proj_size": 3, "bidirectional": True, "num_layers": 2}),
+        ("lstm", 163, {"isa": "sm_80", "bias": False}),
+        ("gru", 195, {"isa": "sm_80", "bidirectional": True, "batch_first": True}),
+        ("rnn", 259, {"isa": "sm_80"}),
+    )
 ]
 ALL = pytest.mark.parametrize(
     "kind",
@@ -57,8 +89,11 @@ ALL = pytest.mark.parametrize(
         {"cell": "gru", "hidden_size": 33},
         {"cell": "gru", "hidden_size": 131},
         {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
+        {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
+        {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
+        {"cell": "gru", "hidden_size": 195, "dtype": "float16", "isa": "sm_80"},
     ],
-    ids=["sm", "cluster", "step"],
+    ids=["sm", "cluster", "step", "sm in 16 bits", "cluster in 16 bits", "step in 16 bits"],
 )
 CASES = [  # rows of one block of products and of several, of either kind
     Case(steps, batch, ragged, states, batch_first=False)
@@ -92,6 +127,8 @@ def test_torch_in_float64(strategy, fields):
     assert network.plan.strategy == strategy
     report = beside_torch(network)
     assert report.ok, report
+    if network.plan.half:  # torch rounds every sum
+        assert report.error < report.torch_error, report
 
 
 @ALL
@@ -99,7 +136,7 @@ def test_stretches_give_the_same_bits(kind, monkeypatch):
     """However a sequence is cut, in both directions, padded and packed."""
     fields = {**kind, "bidirectional": True, "num_layers": 2}
     whole = net(**fields)
-    monkeypatch.setattr(cuda, "STRETCH", 3 * whole.plan.sums_row * whole.plan.dtype.bytes)
+    monkeypatch.setattr(cuda, "STRETCH", 3 * whole.plan.sums_row * whole.plan.dtype.real.bytes)
     cut = with_weights(plan(**fields))
     assert cut.plan.stretch == 3
     x = noise(whole, 8, 1, 3)
@@ -169,6 +206,35 @@ def test_every_interleaving_gives_the_same_bits(kind, seed, monkeypatch):
     assert_same(network(x), first)
 
 
+IN_16_BITS = [kind for kind in ALL.args[1] if "float16" in kind.get("dtype", "")]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", IN_16_BITS, ids=words)
+def test_small_changes_add_up(kind, cell, monkeypatch):
+    """Of a state that adds to itself: c, and h of a GRU, have 32 bits, also from launch to launch.
+
+    600 steps add 2^-12 each; in 16 bits that is lost from 1/2 on, in bfloat16 from 1/16.
+    """
+    fields = {**kind, "cell": cell, "dtype": "bfloat16"}
+    monkeypatch.setattr(cuda, "STRETCH", 1)  # step by step
+    network = net(**fields)
+    params = {name: np.zeros_like(value) for name, value in network.arrays().items()}
+    rows = params["bias_ih_l0"].reshape(len(network.plan.cell.gates), -1)
+    if cell == "lstm":
+        rows[:] = np.array([30, 30, 2**-12, 30])[:, None]  # i, f and o open, g adds
+    else:
+        rows[:] = np.array([0, 8.25, 2**-3])[:, None]  # z nearly shut: 1/3800 of n each step
+    network.load_state_dict(params)
+    x = noise(network, 600, 2, 3)
+    _, states = network(x)
+    truth = module(network.spec).double()
+    truth.load_state_dict({k: torch.from_numpy(v) for k, v in params.items()})
+    _, right = truth(x.double())
+    for ours, theirs in zip(flat((x, states))[1:], flat((x, right))[1:], strict=True):
+        assert (ours - theirs).abs().max() < theirs.abs().max() * 2**-8
+
+
 def test_more_steps_than_a_grid_has_blocks():
     """torch on cuDNN fails beyond 65,535 steps."""
     network = net(cell="rnn", input_size=1, hidden_size=1)
@@ -220,6 +286,19 @@ def test_weights_may_change():
     assert not torch.equal(before, after)
     twin = with_weights(network.plan)
     assert torch.equal(twin(x)[0], before)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_state_dict_has_the_dtype(dtype, tmp_path):
+    """Tensors as they came; a file keeps every bit."""
+    network = net(dtype=dtype)
+    theirs = module(network.spec).state_dict()
+    network.load_state_dict(theirs)
+    assert all(torch.equal(value, theirs[name]) for name, value in network.state_dict().items())
+    saved = tmp_path / "w.safetensors"
+    save(network.arrays(), saved)
+    network.load_state_dict(saved)
+    assert all(np.array_equal(v, theirs[k].float().numpy()) for k, v in network.arrays().items())
 
 
 def test_pickled_it_is_a_spec_and_weights():
@@ -316,6 +395,9 @@ def test_samples_are_compiled_without_warnings():
         {"cell": "lstm", "input_size": 17, "hidden_size": 21, "num_layers": 3},
         {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "bidirectional": True},
         {"cell": "rnn", "input_size": 33, "hidden_size": 17, "num_layers": 2, "dtype": "float64"},
+        {"cell": "lstm", "input_size": 9, "hidden_size": 21, "num_layers": 2, "dtype": "float16"},
+        {"cell": "gru", "input_size": 3, "hidden_size": 150, "isa": "sm_90", "dtype": "bfloat16"},
+        {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "dtype": "bfloat16"},
     ],
     ids=words,
 )
@@ -339,7 +421,7 @@ def test_lengths_beyond_the_memory_of_numbers_are_refused():
         tensors.integers(np.array([1, 2**31]), "cpu")
 
 
-SIZES = {"sm": 19, "cluster": 133, "step": 18}
+SIZES = {"sm": 19, "cluster": 133, "step": 18, "sm 16": 19, "cluster 16": 133, "step 16": 18}
 
 
 @pytest.mark.full
@@ -355,10 +437,15 @@ def test_every_combination(strategy, cell, layers, bidirectional, bias):
     fields = kinds.get(cell, {"cell": cell}) | {"num_layers": layers, "bias": bias}
     fields |= {"bidirectional": bidirectional, "batch_first": bias != bidirectional}
     fields |= {"hidden_size": SIZES[strategy], "input_size": 5}
+    strategy, *half = strategy.split()
+    if half:
+        fields["dtype"] = "bfloat16" if bias else "float16"
     if strategy == "step":
-        fields["dtype"] = "float64"
+        fields |= {"isa": "sm_80", "hidden_size": 270} if half else {"dtype": "float64"}
     elif cell == "projected":
         pytest.skip("strategy step has projections, the others none")
+    elif half and strategy == "cluster":
+        fields["isa"] = "sm_90"
     elif strategy == "cluster":
         fields["isa"] = "sm_90" if cell in ("lstm", "gru") else "sm_120"
         fields["hidden_size"] *= 1 if cell in ("lstm", "gru") else 2
@@ -373,7 +460,9 @@ def test_every_combination(strategy, cell, layers, bidirectional, bias):
     "hidden", [2, 3, 4, 7, 16, 31, 32, 64, 65, 96, 127, 129, 160, 197, 255, 300]
 )
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_odd_sizes(cell, hidden):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_odd_sizes(cell, hidden, dtype):
     """Rests of quads, lanes, warps and blocks."""
-    report = beside_torch(net(cell=cell, hidden_size=hidden, input_size=hidden % 23 + 1))
+    fields = {"hidden_size": hidden, "input_size": hidden % 23 + 1, "dtype": dtype}
+    report = beside_torch(net(cell=cell, **fields))
     assert report.ok, report

@@ -28,10 +28,27 @@ KINDS = {
     "step": {"cell": "gru", "hidden_size": 700},
     "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
     "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},
+    "sm, float16": {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
+    "sm, bfloat16, weights in shared memory": {
+        "cell": "gru",
+        "hidden_size": 150,
+        "dtype": "bfloat16",
+        "isa": "sm_80",
+    },
+    "cluster, bfloat16": {"cell": "lstm", "hidden_size": 128, "dtype": "bfloat16"},
+    "cluster, float16, weights in shared memory": {
+        "cell": "gru",
+        "hidden_size": 448,
+        "dtype": "float16",
+    },
+    "step, float16": {"cell": "lstm", "hidden_size": 700, "dtype": "float16"},
+    "step, bfloat16, projected": {"cell": "lstm", "proj_size": 7, "dtype": "bfloat16"},
 }
 EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 WIDTHS = {"sm": {"hidden_size": 20}, "cluster": {"hidden_size": 260}}
 WIDTHS["step"] = {"hidden_size": 20, "dtype": "float64"}
+WIDTHS |= {f"{k}, 16 bits": {**v, "dtype": "bfloat16"} for k, v in WIDTHS.items() if k != "step"}
+WIDTHS["step, 16 bits"] = {"hidden_size": 600, "dtype": "float16"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -85,11 +102,34 @@ def test_torch_in_float64(cell, width):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_sizes_at_which_layouts_change(cell):
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_sizes_at_which_layouts_change(cell, dtype):
     """From one unit to more than a chip holds, and more sequences than multiprocessors."""
-    sizes = [1, 4, 31, 64, 65, 96, 97, 127, 128, 129, 255, 257, 384, 416, 417, 480, 481, 512, 849]
+    sizes = [
+        1,
+        4,
+        31,
+        64,
+        65,
+        96,
+        97,
+        127,
+        128,
+        129,
+        255,
+        257,
+        384,
+        416,
+        417,
+        480,
+        481,
+        512,
+        513,
+        849,
+    ]
     cases = [Case(5, b, ragged, True, False) for b, ragged in ((1, False), (7, True), (300, True))]
-    for network in nets([{"cell": cell, "input_size": 17, "hidden_size": h} for h in sizes]):
+    fields = {"cell": cell, "input_size": 17, "dtype": dtype}
+    for network in nets([{**fields, "hidden_size": h} for h in sizes]):
         report = errors(network, *cases)
         assert report.ok, (network.spec, report)
 

@@ -22,6 +22,12 @@ CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
 PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
 
+SM_16 = {**SM, "cell": "lstm", "dtype": "float16"}
+KEPT_16 = {"cell": "gru", "input_size": 3, "hidden_size": 135, "isa": "sm_80", "dtype": "bfloat16"}
+CLUSTER_16 = {**CLUSTER, "hidden_size": 210, "dtype": "float16"}
+STEP_16 = {"cell": "gru", "input_size": 8, "hidden_size": 195, "isa": "sm_80", "dtype": "float16"}
+PROJECTED_16 = {**PROJECTED, "dtype": "bfloat16"}
+
 MUTANTS = {
     "no barrier between steps": (SM, "unit] = h_j;\n        __syncthreads();", "unit] = h_j;"),
     "no barrier before the first step": (
@@ -35,7 +41,7 @@ MUTANTS = {
     "a quad left out": (SM, "from < held; from", "from < held - chain; from"),
     "gates exchanged": (SM, "x[0] + h[0]", "x[1] + h[0]"),
     "bias of W_hn h forgotten": (SM, "sum[2] += bias;", ""),
-    "bias of W_hn h outside r": (SM, "gate == 2 ? 0 : layer.bias_hh", "layer.bias_hh"),
+    "bias of W_hn h outside r": (SM, "gate == 2 ? ih : ih + hh", "ih + hh"),
     "reverse forwards": (SM, "d ? count - 1 - done : done", "done"),
     "reverse reads its sums forwards": (SM, "d ? -1LL : 1LL", "1LL"),
     "reverse begins at the padding": (SM, "d ? count - 1 : 0", "d ? s.count - 1 : 0"),
@@ -46,7 +52,7 @@ MUTANTS = {
     "strides exchanged": (SM, "t * s.step + b * s.next", "t * s.next + b * s.step"),
     "columns of both directions": (SM, "+ d * 40 + unit] = h_j", "+ unit] = h_j"),
     "second stretch from the beginning": (SM, "        h = h_n;\n", ""),
-    "states of the first layer": (SM, "(size_t)number * 2 * in->B", "(size_t)0 * 2 * in->B"),
+    "states of the first layer": (SM, "(size_t)depth * 2 * in->B", "(size_t)0 * 2 * in->B"),
     "both layers with one's weights": (SM, "weights->l1,", "weights->l0,"),
     "no last c": (LSTM, "c_n[state + unit] = c_j;", ""),
     "first c forgotten": (LSTM, "c_0 ? c_0[state + unit] : 0", "0"),
@@ -103,6 +109,61 @@ MUTANTS = {
     "what is over is not carried on": (STEP, "next[at * 21 + unit] = h[at * 21 + unit];", ""),
     "c of the neighbour": (STEP, "c + at * 21 + unit", "c + at * 20 + unit"),
     "no copy of c": (STEP, "net_copy(call, c_n, c_0, 21)", "net_copy(call, c_n, c_n, 21)"),
+    "16 bits: no barrier between steps": (
+        SM_16,
+        "= h_j[i];\n        __syncthreads();",
+        "= h_j[i];",
+    ),
+    "16 bits: one memory for h": (SM_16, "(done + 1) % 2 * 8 * line", "done % 2 * 8 * line"),
+    "16 bits: x of the other sequence": (SM_16, "more ? x[i % 2]", "more ? x[0]"),
+    "16 bits: columns of a lane": (SM_16, "32 * q + 8 * column", "32 * q + 4 * column"),
+    "16 bits: the second unit of a lane": (
+        SM_16,
+        "first + row + 8 * part",
+        "first + row + 4 * part",
+    ),
+    "16 bits: x of the second unit": (SM_16, "i / 2 * 32 + g", "i / 2 * 16 + g"),
+    "16 bits: steps of the first sequence": (
+        SM_16,
+        "steps = max(steps, __shfl",
+        "steps = min(steps, __shfl",
+    ),
+    "16 bits: over, but computed": (
+        SM_16,
+        "            if (done >= count[i % 2])\n",
+        "            if (done > count[i % 2])\n",
+    ),
+    "16 bits: weights of shared memory in the wrong place": (
+        KEPT_16,
+        "32 * (held + q) + 8",
+        "32 * q + 8",
+    ),
+    "16 bits: both parts in one place": (KEPT_16, "* 2 + part) * 384", "* 2) * 384"),
+    "16 bits: half of the columns": (
+        KEPT_16,
+        "net_mma(sum[g], w[0], w[384], v);",
+        "if (q % 2) net_mma(sum[g], w[0], w[384], v);",
+    ),
+    "16 bits: bias of W_hn h forgotten": (KEPT_16, "sum[2][i] = bias[i / 2];", "sum[2][i] = 0;"),
+    "16 bits: W_hn h not apart": (KEPT_16, "given[2] = apart[i];", ""),
+    "16 bits: no waiting": (
+        CLUSTER_16,
+        "net_barrier_wait(&arrived[done % 2], (done - 1) / 2 % 2);",
+        "",
+    ),
+    "16 bits: h sent before it is there": (CLUSTER_16, "        __syncwarp();\n#pragma", "#pragma"),
+    "16 bits: one half for all steps": (CLUSTER_16, "shared + half * 8 * line + to", "shared + to"),
+    "16 bits: a block left out": (CLUSTER_16, "steps && r < 4", "steps && r < 3"),
+    "16 bits: units of the first block": (CLUSTER_16, "net_rank() * 64", "0 * 64"),
+    "16 bits: no meeting before the first step": (
+        CLUSTER_16,
+        "    net_cluster_sync();\n\n    for (int done",
+        "    for (int done",
+    ),
+    "16 bits: the rest of columns": (STEP_16, "column + k < width", "column + k + 1 < width"),
+    "16 bits: tiles exchanged": (STEP_16, "tile[i / 4][g][i % 4]", "tile[i / 4][g][i % 4 ^ 1]"),
+    "16 bits: no own h": (STEP_16, "net_widen(call, h_0)", "cudaSuccess"),
+    "16 bits: c not narrowed": (PROJECTED_16, "error ? error : net_narrow(call, c_n)", "error"),
     "old m": (
         PROJECTED,
         "m[at * 20 + unit] = h_j;",
@@ -123,7 +184,7 @@ CASES = [
 def cut(fields, monkeypatch):
     """Several stretches where there are many sequences, of several steps."""
     p = plan(**fields)
-    monkeypatch.setattr(cuda, "STRETCH", 3 * 17 * p.sums_row * p.dtype.bytes)
+    monkeypatch.setattr(cuda, "STRETCH", 3 * 17 * p.sums_row * p.dtype.real.bytes)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -143,7 +204,13 @@ def test_mutant(name, monkeypatch):
     assert not report.ok, report
 
 
-@pytest.mark.parametrize("fields", [SM, LSTM, CLUSTER, STEP, PROJECTED])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *(SM, LSTM, CLUSTER, STEP, PROJECTED),
+        *(SM_16, KEPT_16, CLUSTER_16, STEP_16, PROJECTED_16),
+    ],
+)
 def test_without_mutation(fields, monkeypatch):
     """The same cases with nothing changed are right."""
     cut(fields, monkeypatch)

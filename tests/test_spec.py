@@ -109,7 +109,9 @@ MESSAGES = {
     "got -1",
     "nonlinearity: tanh": "5:15: RNN107 nonlinearity: for cell rnn; got 'tanh' with cell lstm",
     "nonlinearity: selu": "5:15: RNN104 nonlinearity: tanh or relu, for cell rnn; got 'selu'",
-    "dtype: float16": "5:8: RNN104 dtype: float32 or float64; got 'float16'",
+    "dtype: float8": "5:8: RNN104 dtype: float32 or float64; float16 or bfloat16 too for target "
+    "cuda; got 'float8'",
+    "dtype: float16": "5:8: RNN113 dtype: for target cuda; got 'float16' with target c",
     "target: hip": "5:9: RNN104 target: c or cuda; got 'hip'",
     "isa: sse4": "5:6: RNN104 isa: auto or native; portable, avx2 or avx512 for target c; sm_80, "
     "sm_90, sm_100 or sm_120 for target cuda; got 'sse4'",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from nets import CELLS, data, module, net, same, spec, state, weights
 from safetensors.numpy import save_file
@@ -96,7 +97,7 @@ WRONG = "dtype mismatch for weight_ih_l0: float32 or narrower; got "
         (np.zeros((20, 3), np.int32), f"{WRONG}int32"),
         (np.zeros((20, 3), complex), f"{WRONG}complex128"),
         (np.zeros((20, 3), object), f"{WRONG}object"),
-        (torch.zeros(20, 3).bfloat16(), "a dtype that NumPy has; got torch.bfloat16"),
+        (torch.zeros(20, 3).to(torch.float8_e5m2), "a dtype that NumPy has; got torch.float8"),
         (torch.zeros(20, 3, device="meta"), "found weight_ih_l0 tensor at meta"),
     ],
 )
@@ -112,6 +113,35 @@ def test_narrower_is_widened(params):
     assert np.array_equal(load(swapped, MODEL)["bias_ih_l0"], params["bias_ih_l0"])
     wide = resolve(spec(dtype="float64"))
     assert load(params, wide)["bias_ih_l0"].dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("form", ["tensors", "safetensors", "pt"])
+def test_weights_of_16_bits(tmp_path, dtype, form):
+    """As torch has them, for a network of their own dtype or of float32, without a bit lost."""
+    own = resolve(spec(dtype=dtype, target="cuda"))
+    theirs = {k: v.contiguous() for k, v in module(own.spec).state_dict().items()}
+    source = theirs if form == "tensors" else tmp_path / f"w.{form}"
+    if form == "pt":
+        torch.save(theirs, source)
+    elif form == "safetensors":
+        safetensors.torch.save_file(theirs, source)
+    for model in (own, MODEL):
+        for name, array in load(source, model).items():
+            assert array.dtype == model.dtype.array
+            assert np.array_equal(array, theirs[name].float().numpy())
+
+
+def test_what_16_bits_do_not_hold_is_refused(params):
+    half, brain = (resolve(spec(dtype=d, target="cuda")) for d in ("float16", "bfloat16"))
+    with pytest.raises(WeightsError, match="weight_ih_l0: float16 or narrower; got float32"):
+        load(params, half)
+    for name in params:
+        params[name][:] = 0.5
+    assert load(params, brain)["bias_ih_l0"][0] == 0.5
+    params["bias_ih_l0"][3] = 1 + 2**-8
+    with pytest.raises(WeightsError, match=r"for bias_ih_l0: bfloat16; got 1.00390625, which is"):
+        load(params, brain)
 
 
 @pytest.mark.parametrize("name", list(MODEL.params))
@@ -181,8 +211,8 @@ def test_a_false_shape(path):
 
 
 def test_formats_that_numpy_lacks(path):
-    header(path, lambda text: text.replace('"F32"', '"BF16"').replace("[20", "[40"))
-    assert "tensors of F16, F32, F64; got bias_hh_l0 BF16" in refusal(path)
+    header(path, lambda text: text.replace('"F32"', '"I32"'))
+    assert "tensors of F16, BF16, F32, F64; got bias_hh_l0 I32" in refusal(path)
 
 
 @pytest.mark.parametrize("change", ["twice", "format"])
@@ -192,12 +222,12 @@ def test_a_header_full_of_blanks(path, change):
 
     def edit(text):
         other = text.strip()[1:]
-        other = f"{first[1:-1]},{other}" if change == "twice" else other.replace("F32", "BF16")
+        other = f"{first[1:-1]},{other}" if change == "twice" else other.replace("F32", "I32")
         return "{" + " " * 1_200_000 + other
 
     header(path, edit)
-    wanted = {"twice": "got bias_hh_l0 twice", "format": "tensors of F16, F32, F64; got"}[change]
-    assert wanted in refusal(path)
+    wanted = {"twice": "got bias_hh_l0 twice", "format": "tensors of F16, BF16, F32, F64; got"}
+    assert wanted[change] in refusal(path)
 
 
 def test_a_file_that_may_not_be_read(path, monkeypatch):

@@ -113,6 +113,18 @@ static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec
  * of additions grows with the width, and in one order whatever ROWS is, so that a row's bits do not
  * depend on it. Lines of shared memory are a number longer than need be, off each other's banks. */
 constexpr int gpu_units = 16, gpu_lines = 8, gpu_depth = 16;
+template <int ROWS> constexpr int gpu_pairs = ROWS; /* of a row and a unit, in a thread */
+
+/* Row of a thread's pair, and its unit. */
+template <int ROWS> static __device__ __forceinline__ int gpu_line(int pair)
+{
+    return ((int)blockIdx.x * ROWS + pair) * gpu_lines + (int)threadIdx.x / gpu_units;
+}
+
+static __device__ __forceinline__ int gpu_unit(int)
+{
+    return (int)(blockIdx.y * gpu_units + threadIdx.x % gpu_units);
+}
 
 /* sum[row][gate] += matrix[gate * units + unit] . from[row]; rows that are NULL give zero. */
 template <int ROWS, int GATES>
@@ -164,39 +176,41 @@ static __device__ __forceinline__ real gpu_input_bias(
     const gpu_layer &layer, int gate, int unit)
 {
     const int row = gate * 128 + unit;
+    const real ih = layer.bias_ih[row], hh = layer.bias_hh[row];
 
-    return layer.bias_ih[row] + (gate == 2 ? 0 : layer.bias_hh[row]);
+    return gate == 2 ? ih : ih + hh;
 }
 
 /* Sums of x and biases of a stretch: rows in blockIdx.x, units in y. */
 template <int ROWS>
-static __global__ void __launch_bounds__(128) gpu_input(
+static __global__ void __launch_bounds__(128, 1) gpu_input(
     const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layers layers)
 {
     const int d = 0;
     const gpu_layer &layer = layers.at[d];
-    const int p = (int)threadIdx.x / gpu_units;
-    const int unit = (int)(blockIdx.y * gpu_units + threadIdx.x % gpu_units);
     const real *from[ROWS];
-    real *to[ROWS];
     bool any = false;
 
     for (int r = 0; r < ROWS; r++) {
-        const long long row = ((long long)blockIdx.x * ROWS + r) * gpu_lines + p;
-        const int n = (int)(row / s.B), b = (int)(row % s.B);
-        const bool there = n < s.count && n < gpu_count(s, d, b);
+        const int row = gpu_line<ROWS>(r), n = row / s.B, b = row % s.B;
+        const bool there = n < gpu_count(s, d, b);
         from[r] = there ? s.x + gpu_row(s, d, n, b) * s.width : nullptr;
-        to[r] = there && unit < 128 ? gpu_sums(s, d, n, b, unit) : nullptr;
         any = any || there;
     }
     if (!__syncthreads_or(any))
         return; /* padding only */
 
-    real sum[ROWS][3] = {};
+    real sum[gpu_pairs<ROWS>][3] = {};
     gpu_product(from, layer.weight_ih, 128, s.width, sum);
-    for (int r = 0; r < ROWS; r++)
-        for (int g = 0; g < 3 && to[r]; g++)
-            to[r][g] = sum[r][g] + gpu_input_bias(layer, g, unit);
+#pragma unroll
+    for (int i = 0; i < gpu_pairs<ROWS>; i++) {
+        const int row = gpu_line<ROWS>(i), n = row / s.B, b = row % s.B, unit = gpu_unit(i);
+        if (unit >= 128 || n >= gpu_count(s, d, b))
+            continue;
+        real *const to = gpu_sums(s, d, n, b, unit);
+        for (int g = 0; g < 3; g++)
+            to[g] = sum[i][g] + gpu_input_bias(layer, g, unit);
+    }
 }
 
 /* What all layers of one call share. */
@@ -347,8 +361,10 @@ static cudaError_t gpu_run_sm(
     const gpu_call &call, const gpu_stretch &s, const gpu_layers &layers,
     const real *h_0, real *h_n)
 {
+    const dim3 grid((unsigned)s.B, 1);
+
     return gpu_launch(
-        call.stream, gpu_sm, dim3((unsigned)s.B, 1), 256, 1024, nullptr, s, layers,
+        call.stream, gpu_sm, grid, 256, 1024, nullptr, s, layers,
         h_0, h_n);
 }
 
@@ -365,6 +381,18 @@ static int gpu_stretch_steps(size_t T, size_t B)
     return (int)(steps < 1 ? 1 : steps < T ? steps : T);
 }
 
+size_t gpu_workspace(size_t T, size_t B)
+{
+    constexpr size_t row = 1536; /* more than any step of a sequence takes */
+
+    if (!T || !B)
+        return 0;
+    if (T > INT_MAX || B > INT_MAX || T * B > SIZE_MAX / row)
+        return SIZE_MAX;
+    const size_t sums = (size_t)gpu_stretch_steps(T, B) * B * 384;
+    return (sums) * sizeof(real);
+}
+
 template <int ROWS>
 static cudaError_t gpu_sum_input(
     const gpu_call &call, const gpu_stretch &s, const gpu_layers &layers)
@@ -374,14 +402,14 @@ static cudaError_t gpu_sum_input(
         gpu_product_bytes<ROWS, 3>(), nullptr, s, layers);
 }
 
-/* Layer `number`, which reads rows x of `width`: by stretches sums of x, then the recurrence. */
+/* Layer `depth`, which reads rows x of `width`: by stretches sums of x, then the recurrence. */
 static cudaError_t gpu_run_layer(
-    const gpu_call &call, int number, const gpu_layers &layers, const real *x, int width,
+    const gpu_call &call, int depth, const gpu_layers &layers, const real *x, int width,
     real *y)
 {
     const gpu_batch *const in = call.in;
     const int T = (int)in->T, B = (int)in->B;
-    const size_t before = (size_t)number * 1 * in->B; /* sequences of layers below */
+    const size_t before = (size_t)depth * 1 * in->B; /* sequences of layers below */
     real *const h_n = in->h_n + before * 128;
     const real *h = in->h_0 ? in->h_0 + before * 128 : nullptr;
     cudaError_t error = cudaSuccess;
@@ -408,18 +436,6 @@ cudaError_t gpu_init(void)
     if (!error)
         error = gpu_fits(gpu_input<8>, 128, gpu_product_bytes<8, 3>());
     return error ? error : gpu_sm_fits();
-}
-
-size_t gpu_workspace(size_t T, size_t B)
-{
-    constexpr size_t row = 384 * sizeof(real); /* more than any step of a sequence takes */
-
-    if (!T || !B)
-        return 0;
-    if (T > INT_MAX || B > INT_MAX || T * B > SIZE_MAX / row)
-        return SIZE_MAX;
-    const size_t sums = (size_t)gpu_stretch_steps(T, B) * B * 384;
-    return (sums) * sizeof(real);
 }
 
 cudaError_t gpu_forward(

@@ -19,14 +19,14 @@ static Real *numbers(size_t count, bool nan)
 {
     memory.emplace_back(new Real[count]);
     for (size_t n = 0; n < count; n++)
-        memory.back()[n] = nan ? (Real)NAN : (Real)std::sin((double)n * 1.7 + 1) / 3;
+        memory.back()[n] = (Real)(nan ? NAN : std::sin((float)n * 1.7f + 1) / 3);
     return memory.back().get();
 }
 
 static bool finite(const Real *values, size_t count)
 {
     for (size_t n = 0; n < count; n++)
-        if (!std::isfinite(values[n]))
+        if (!std::isfinite((float)values[n]))
             return false;
     return true;
 }

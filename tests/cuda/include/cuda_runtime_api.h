@@ -9,9 +9,11 @@
 #pragma once
 
 #include "fibers.h"
+#include "numbers.h"
 
 #include <cmath>
 
+using std::max;
 using std::min;
 
 #define SHIM_JOIN_(name, word) name##word
@@ -29,6 +31,10 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 enum cudaError_t {
     cudaSuccess = 0,
@@ -61,9 +67,15 @@ struct cudaLaunchConfig_t {
     unsigned numAttrs;
 };
 
+#ifdef SHIM_NUMBER /* of 16 bits */
+typedef uint4 shim_quad;
+#else
+typedef float4 shim_quad;
+#endif
+
 /* Shared memory of a block that is in no cluster; the last of it is to stay as it is. */
 constexpr size_t shim_shared_bytes = (227 + 4) * 1024;
-alignas(128) float4 SHIM_OF(_shared)[shim_shared_bytes / sizeof(float4)];
+alignas(128) shim_quad SHIM_OF(_shared)[shim_shared_bytes / sizeof(float4)];
 
 namespace {
 namespace shim {
@@ -161,6 +173,7 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
 #define threadIdx (shim::machine.now->thread)
 #define blockIdx (shim::here().index)
 
+inline void __syncwarp() { shim::shuffle(0, 0); }
 inline void __syncthreads() { shim::barrier(0, 0); }
 inline int __syncthreads_or(int value) { return shim::barrier(1, value); }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask)
@@ -239,8 +252,30 @@ cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, Kernel *, const cudaLa
     return cudaSuccess;
 }
 
+#ifdef SHIM_NUMBER
+/* What tensor cores do: a lane brings eight columns of two rows of one matrix and of one row of the
+ * other, and gets four of the sums. */
+inline void SHIM_OF(_mma)(float (&sum)[4], uint4 low, uint4 high, uint4 x)
+{
+    struct alignas(16) Lane {
+        SHIM_NUMBER row[2][8], x[8];
+    } mine;
+    const unsigned lane = threadIdx.x % 32;
+
+    memcpy(mine.row[0], &low, sizeof low);
+    memcpy(mine.row[1], &high, sizeof high);
+    memcpy(mine.x, &x, sizeof x);
+    const Lane *all = shim::gather(mine);
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned n = 0; n < 32; n++) {
+            const Lane &a = all[lane / 4 * 4 + n / 8], &b = all[(lane % 4 * 2 + i % 2) * 4 + n / 8];
+            sum[i] += (float)a.row[i / 2][n % 8] * (float)b.x[n % 8];
+        }
+}
+#endif
+
 /* What a cluster's kernel is written in; under nvcc the .cu file has it in PTX. */
-inline float4 *SHIM_OF(_memory)() { return reinterpret_cast<float4 *>(shim::here().memory); }
+inline shim_quad *SHIM_OF(_memory)() { return reinterpret_cast<shim_quad *>(shim::here().memory); }
 inline int SHIM_OF(_rank)() { return (int)shim::here().rank; }
 inline void SHIM_OF(_cluster_sync)() { shim::cluster_barrier(); }
 inline void SHIM_OF(_barrier_init)(uint64_t *barrier)
@@ -266,7 +301,7 @@ inline void SHIM_OF(_barrier_wait)(uint64_t *barrier, int parity)
     if ((self.barrier->phase & 1) == self.parity)
         shim::wait(shim::State::at_message);
 }
-inline void SHIM_OF(_send)(float4 *to, float4 value, uint64_t *barrier, int rank)
+inline void SHIM_OF(_send)(shim_quad *to, shim_quad value, uint64_t *barrier, int rank)
 {
     const auto *own = shim::here().memory;
     shim::Message message = {};

@@ -27,7 +27,8 @@ namespace shim {
 enum class State { ready, at_barrier, at_shuffle, at_cluster, at_message, done };
 
 struct Warp {
-    uint64_t in[32], out[32];
+    alignas(16) unsigned char in[32][48]; /* what lanes hand in, */
+    alignas(16) unsigned char out[32][48]; /* and what each then reads */
     unsigned waiting;
 };
 
@@ -174,20 +175,31 @@ inline bool meet()
     return true;
 }
 
-/* Every lane of the warp that has not returned hands in a value, and gets that of another lane. */
-template <class T> T shuffle(T value, unsigned source)
+/* Every lane of the warp that has not returned hands in a value; when all have, what each gave. */
+template <class T> const T *gather(const T &value)
 {
-    static_assert(sizeof(T) <= sizeof(uint64_t));
-    const unsigned self = machine.now->self, first = self & ~31u;
+    static_assert(sizeof(T) == sizeof here().warps[0].in[0]);
+    const unsigned self = machine.now->self;
     Warp &w = here().warps[self / 32];
 
-    memcpy(&w.in[self - first], &value, sizeof value);
+    memcpy(w.in[self % 32], &value, sizeof value);
     w.waiting++;
     if (!meet())
         wait(State::at_shuffle);
-    if (first + source < machine.threads)
-        memcpy(&value, &w.out[source], sizeof value);
-    return value;
+    return reinterpret_cast<const T *>(w.out);
+}
+
+/* And gets that of another lane. */
+template <class T> T shuffle(T value, unsigned source)
+{
+    struct alignas(16) {
+        T value;
+        unsigned char rest[48 - sizeof(T)];
+    } mine = {value, {}};
+    const auto *all = gather(mine);
+    const unsigned first = machine.now->self & ~31u;
+
+    return first + source < machine.threads ? all[source].value : value;
 }
 
 /* A phase ends when its thread has arrived and its bytes have come. */

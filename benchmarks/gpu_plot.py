@@ -1,4 +1,4 @@
-"""Draws what gpu.py measured: speed-ups over cuDNN in float32, time a step.
+"""Draws what gpu.py measured: speed-ups over cuDNN in float32 and in 16 bits, time a step.
 
 python benchmarks/gpu_plot.py [FILE] [--out DIR]
 """
@@ -23,6 +23,8 @@ from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, scale, values
 
 LOOKS = {
     "rnngen": Look("rnngen, float32", "rnngen", "#c1272d", "o"),
+    "rnngen-float16": Look("rnngen, float16", "rnngen 16", "#e5706f", "P"),
+    "rnngen-bfloat16": Look("rnngen, bfloat16", "rnngen b16", "#7a1418", "X"),
     "torch": Look("cuDNN, float32", "float32", "#e69f00", "s"),
     "torch-tf32": Look("cuDNN, TF32", "TF32", "#0072b2", "^"),
     "torch-float16": Look("cuDNN, float16", "float16", "#009e73", "v"),
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
 def draw(document: dict[str, Any], folder: Path) -> None:
     """Write every picture that there are cases for, as SVG and PNG."""
     cells = results.plain(document["cells"])
-    pictures = {"speedup": speedup, "steps": steps} if cells else {}
+    pictures = {"speedup": speedup, "speedup-half": half, "steps": steps} if cells else {}
     with matplotlib.rc_context(STYLE):
         for name, picture in pictures.items():
             figure = picture(document, cells)
@@ -56,12 +58,26 @@ def speedup(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     """Heat maps, one a T and cell: B over H, how many times as fast as torch in float32."""
     title = "Speed of rnngen beside torch.nn on cuDNN, both in float32 (2.00 = half the time)"
     note = "large, and the colour: cuDNN without TF32, which is as exact; small: with TF32"
+    return maps(document, cells, ("speedup", "speedup_tf32"), Words(title, note))
+
+
+def half(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
+    """The same in 16 bits."""
+    title = "Speed of rnngen beside torch.nn on cuDNN, both in 16 bits (2.00 = half the time)"
+    note = "large, and the colour: float16; small: bfloat16"
+    return maps(document, cells, ("speedup_float16", "speedup_bfloat16"), Words(title, note))
+
+
+def maps(
+    document: dict[str, Any], cells: list[dict[str, Any]], keys: tuple[str, str], words: Words
+) -> Figure:
+    """Heat maps of two ratios, one a T and cell."""
     lengths, batches = values(cells, "steps"), values(cells, "batch")
     height = 1.2 + len(lengths) * (0.65 + 0.31 * len(batches))
-    figure, grid = panels(document, lengths, CELLS, height, Words(title, note))
+    figure, grid = panels(document, lengths, CELLS, height, words)
     for (length, cell), axes in grid.items():
         shown = results.plain(cells, cell=cell, steps=length)
-        image = heat(axes, shown, values(cells, "hidden_size"), batches)
+        image = heat(axes, shown, keys, values(cells, "hidden_size"), batches)
         axes.set_title(f"{cell.upper()}, {length:,} step{'s' if length > 1 else ''} a call")
     for length in lengths:
         grid[length, CELLS[0]].set_ylabel("sequences B")
@@ -71,13 +87,19 @@ def speedup(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def heat(axes: Axes, cells: list[dict[str, Any]], sizes: list[int], batches: list[int]) -> Any:
+def heat(
+    axes: Axes,
+    cells: list[dict[str, Any]],
+    keys: tuple[str, str],
+    sizes: list[int],
+    batches: list[int],
+) -> Any:
     """One panel [B][H]: colour and text of every cell."""
     colors = np.full((len(batches), len(sizes)), np.nan)
     for cell in cells:
         row, column = batches.index(cell["batch"]), sizes.index(cell["hidden_size"])
-        large, small = number(cell["speedup"]), number(cell["speedup_tf32"])
-        colors[row, column] = log2(cell["speedup"]) if large else np.nan
+        large, small = (number(cell[key]) for key in keys)
+        colors[row, column] = log2(cell[keys[0]]) if large else np.nan
         small = small or cell["results"][results.OWN]["status"]
         ink = "white" if abs(colors[row, column]) > 0.55 * SPAN else "black"
         place: dict[str, Any] = {"ha": "center", "color": ink}
@@ -126,7 +148,7 @@ def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
         times = [(c, results.median(c, name)) for c in cells]
         points = [(c["hidden_size"], s / c["steps"] * 1e6) for c, s in times if s]
         style: dict[str, Any] = {"color": look.color, "marker": look.marker, "label": look.label}
-        own = name == results.OWN
+        own = name.startswith(results.OWN)
         style |= {"linewidth": 2.0, "zorder": 3} if own else {"linewidth": 1.1}
         axes.plot(*zip(*sorted(points), strict=True) if points else ([], []), markersize=3, **style)
     axes.set_xscale("log", base=2)

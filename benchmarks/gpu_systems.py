@@ -38,8 +38,10 @@ class System:
 
 TRUTH = System("truth", "float64")
 OWN, EXACT, ROUNDED = System(results.OWN), System("torch"), System("torch-tf32", tf32=True)
-HALVES = (System("torch-float16", "float16"), System("torch-bfloat16", "bfloat16"))
-SYSTEMS = (OWN, EXACT, ROUNDED, *HALVES)
+HALVES = ("float16", "bfloat16")
+OWN_HALVES = tuple(System(f"{OWN.name}-{dtype}", dtype) for dtype in HALVES)
+SYSTEMS = (OWN, EXACT, ROUNDED, *OWN_HALVES, *(System(f"torch-{d}", d) for d in HALVES))
+OURS = {system.dtype: system for system in (OWN, *OWN_HALVES)}
 
 
 class Bound:
@@ -85,11 +87,20 @@ def shape(case: Case) -> Case:
 def networks(case: Case) -> dict[str, Any]:
     """Every system's network, with the same weights."""
     torch = tensors.torch("benchmarking")
-    own: Any = rnngen.compile(case.fields | {"target": "cuda"}, weights=case.weights())
+    params = {name: torch.from_numpy(array) for name, array in case.weights().items()}
+    own: dict[str, Any] = {}
+    for dtype, system in OURS.items():
+        given = {name: value.to(getattr(torch, dtype)) for name, value in params.items()}
+        own[system.name] = rnngen.compile(fields(case, dtype), weights=given)
     with torch.inference_mode(False):
-        dtypes = {system.dtype for system in (TRUTH, *SYSTEMS)}
-        nets = {d: validate.reference(own.spec, own.arrays(), d).to(DEVICE) for d in dtypes}
-    return {s.name: nets[s.dtype] for s in (TRUTH, *SYSTEMS)} | {OWN.name: own}
+        dtypes, spec = {system.dtype for system in (TRUTH, *SYSTEMS)}, own[OWN.name].spec
+        nets = {d: validate.reference(spec, params, d).to(DEVICE) for d in dtypes}
+    return {s.name: nets[s.dtype] for s in (TRUTH, *SYSTEMS)} | own
+
+
+def fields(case: Case, dtype: str) -> dict[str, Any]:
+    """The spec of a case's network."""
+    return case.fields | {"target": "cuda", "dtype": dtype}
 
 
 @lru_cache(maxsize=1)
@@ -115,7 +126,7 @@ def moved(value: Any, dtype: str) -> Any:
 
 def build(cases: Iterable[Case]) -> None:
     """Compile every network, several at a time; calls then find them in the cache."""
-    specs = [case.fields | {"target": "cuda"} for case in dict.fromkeys(map(shape, cases))]
+    specs = [fields(case, dtype) for case in dict.fromkeys(map(shape, cases)) for dtype in OURS]
     print(f"compiling {len(specs)} networks", flush=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(rnngen.compile, specs))

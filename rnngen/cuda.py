@@ -35,19 +35,25 @@ class CudaPlan(Outline):
     step: bool  # whether there is strategy step
 
     @property
-    def strategies(self) -> tuple[str, ...]:
-        """The best first; a second one is for devices that lack what the first needs."""
+    def strategy(self) -> str:
+        """The best one: others are for devices that lack what it needs."""
+        return self.residences[0].strategy if self.residences else "step"
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Names in C++ of the ways to go, the best first."""
         names = [fit.name for fit in self.residences]
         return (*names, "step") if self.step else tuple(names)
 
     @property
-    def strategy(self) -> str:
-        return self.strategies[0]
+    def unusual(self) -> bool:
+        """Whether some clusters have more blocks than those that every device has room for."""
+        return any(fit.blocks > strategy.PORTABLE for fit in self.residences)
 
     @property
     def choice(self) -> bool:
         """Whether it depends on the device."""
-        return len(self.strategies) > 1
+        return len(self.ways) > 1
 
     @property
     def cell(self) -> Cell:
@@ -234,9 +240,10 @@ class CudaPlan(Outline):
         if isa == "native":
             return (*self.target.flags, "-arch=native")
         wanted = ARCHITECTURES if isa == "auto" else (isa,)
-        last = wanted[-1].replace("sm", "compute")
-        ptx = f"-gencode=arch={last},code={last}"  # for architectures that come later
-        return (*self.target.flags, *map(machine_code, wanted), ptx)
+        others = dict.fromkeys(name for name in ("sm_90", wanted[-1]) if name in wanted)
+        ptx = [name.replace("sm", "compute") for name in others]  # of ones between them, and later
+        texts = [f"-gencode=arch={name},code={name}" for name in ptx]
+        return (*self.target.flags, *map(machine_code, wanted), *texts)
 
 
 def decide(model: Model) -> Plan | CudaPlan:
@@ -248,9 +255,9 @@ def decide(model: Model) -> Plan | CudaPlan:
     if spec.dtype != "float64" and not spec.proj_size:
         gates, half = len(model.cell.gates), model.dtype.half
         residences = strategy.choose(gates, spec.hidden_size, spec.isa, half)
-    some_lack = bool(residences) and residences[-1].cluster and spec.isa in strategy.UNKNOWN
+    enough = bool(residences) and strategy.sure(residences[-1], spec.isa)
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
-    return CudaPlan(model, TARGETS["cuda"], layers, residences, not residences or some_lack)
+    return CudaPlan(model, TARGETS["cuda"], layers, residences, not enough)
 
 
 def _layer(model: Model, number: int) -> Layer:

@@ -102,6 +102,7 @@ class DeviceNetwork(Holder):
         self.plan: CudaPlan = plan
         self._weights: _Weights | None = None
         self._ready: set[Any] = set()  # devices whose kernels were found to fit
+        self._captured: list[Any] = []  # weights that CUDA graphs read when they are replayed
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Native code does not travel; the receiver finds it in its cache or builds it."""
@@ -190,6 +191,8 @@ class DeviceNetwork(Holder):
             forward, cast = self.function("_forward"), self.library.ffi.cast
             place = cast("void *", scratch.data_ptr()), nbytes, cast("cudaStream_t", stream)
             self._check(forward(struct, batch, *place))
+            if self._capturing():
+                self._captured.append(held)
             del held  # not before: another thread may load weights meanwhile
         return output, tuple(last) if len(last) == 2 else last[0]
 
@@ -215,6 +218,10 @@ class DeviceNetwork(Holder):
         cuda = tensors.torch("running on a device").cuda
         with cuda.device(device):
             yield cuda.current_stream(device).cuda_stream
+
+    def _capturing(self) -> bool:
+        """Whether torch's current stream records a CUDA graph, and runs nothing yet."""
+        return bool(tensors.torch("running on a device").cuda.is_current_stream_capturing())
 
     def _check(self, code: int) -> None:
         """Raises DeviceError for an answer of CUDA that is not success."""

@@ -1,64 +1,67 @@
 """Strategy: how a CUDA network's recurrence runs, by what it is predicted to take.
 
 `sm` keeps sequences in one multiprocessor, weights in registers and shared memory, for all steps of
-a launch. `cluster` does so with 2, 4 or 8 multiprocessors, each with its share of the units.
+a launch. `cluster` does so with 2, 4, 8 or 16 multiprocessors, each with its share of the units.
 `step` launches a tiled product and the cell for each step, whatever the size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from rnngen.residence import Quads, Residence, Tiles
+from rnngen.quads import Quads
+from rnngen.residence import Residence
+from rnngen.tiles import Tiles
 
 SHARED = 99 * 1024  # bytes of a block that every architecture since sm_80 has
 MORE_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
-CLUSTERS = ("sm_90", "sm_100", "sm_120")  # architectures that have them
+BLOCKS = {"sm_90": 16, "sm_100": 16, "sm_120": 8}  # of a cluster at most, where there are clusters
+PORTABLE = 8  # blocks that every device with clusters has room for
+BETTER = 1.25  # more than those, for which a device may lack room, have to be so much better
 UNKNOWN = ("auto", "native")  # values of isa that leave open which architecture it is
-ENOUGH = 1.25  # a cluster of half the blocks takes twice the sequences: worth a quarter of the time
+MANY = (1, 2, 4)  # sequences of a cluster in float32
 
 
 def choose(gates: int, hidden: int, isa: str, half: bool = False) -> tuple[Residence, ...]:
-    """Ways to keep weights on the chip: the best, and one for devices without clusters.
+    """The best way to keep weights on the chip, then ways for devices that have no room for it.
 
-    None if they do not fit; one alone if the best needs no cluster, or `isa` says that there are.
+    None if weights do not fit; a last one may still be for some devices only, see `sure`.
     """
-    alone, together = single(gates, hidden, isa, half), cluster(gates, hidden, isa, half)
-    if alone and (not together or alone.cycles <= ENOUGH * together.cycles):
-        return (alone,)
-    if together:
-        return (together, alone) if alone and isa in UNKNOWN else (together,)
-    return ()
+    ways = [way for way in _ways(gates, hidden, isa, half) if _fits(way, isa)]
+    chosen: list[Residence] = []
+    while ways:
+        best = min(ways, key=_cost)
+        chosen.append(best)
+        most = 1 if best.blocks <= PORTABLE else PORTABLE
+        ways = [] if sure(best, isa) else [way for way in ways if way.blocks <= most]
+    return tuple(chosen)
 
 
-def single(gates: int, hidden: int, isa: str, half: bool = False) -> Residence | None:
-    """The cheapest way in one multiprocessor, if there is one."""
+def sure(way: Residence, isa: str) -> bool:
+    """Whether every device that `isa` stands for has room for it."""
+    return not way.cluster or (isa not in UNKNOWN and way.blocks <= PORTABLE)
+
+
+def _cost(way: Residence) -> float:
+    """How soon a step is over and, as much, how many sequences can be done at once."""
+    return way.cycles * way.each * (BETTER if way.blocks > PORTABLE else 1)
+
+
+def _fits(way: Residence, isa: str) -> bool:
+    """Whether a block has the threads, registers and shared memory."""
     most = MORE_SHARED.get(isa, SHARED)
-    ways = _fitting(_ways(gates, hidden, half, (1,)), most)
-    return min(ways, key=lambda way: way.cycles, default=None)
+    if way.cluster and isa in UNKNOWN:
+        most = MORE_SHARED["sm_90"]  # asked for when it runs
+    return way.threads <= 512 and way.words > 0 and way.shared <= most
 
 
-def cluster(gates: int, hidden: int, isa: str, half: bool = False) -> Residence | None:
-    """The fewest blocks that are about as fast as any, if some fit."""
-    if isa not in UNKNOWN and isa not in CLUSTERS:
-        return None
-    most = MORE_SHARED[CLUSTERS[0]] if isa in UNKNOWN else MORE_SHARED.get(isa, SHARED)
-    fitting = _fitting(_ways(gates, hidden, half, (2, 4, 8)), most)
-    best = min((way.cycles for way in fitting), default=0.0)
-    near = [way for way in fitting if way.cycles <= ENOUGH * best]
-    return min(near, key=lambda way: (way.blocks, way.cycles), default=None)
-
-
-def _fitting(ways: Iterable[Residence], most: int) -> list[Residence]:
-    """Those that a block has threads, registers and `most` bytes of shared memory for."""
-    return [way for way in ways if way.threads <= 512 and way.words > 0 and way.shared <= most]
-
-
-def _ways(gates: int, hidden: int, half: bool, sizes: Iterable[int]) -> Iterator[Residence]:
-    """All that there are with so many blocks to a cluster."""
-    for blocks in sizes:
+def _ways(gates: int, hidden: int, isa: str, half: bool) -> Iterator[Residence]:
+    """All that the architecture has."""
+    most = max(BLOCKS.values()) if isa in UNKNOWN else BLOCKS.get(isa, 1)
+    for blocks in (n for n in (1, 2, 4, 8, 16) if n <= most):
         if half:
             yield Tiles(gates, hidden, blocks)
-        else:
-            parts = (1, 2, 4, 8) if blocks > 1 else (1, 2, 4, 8, 16)
-            yield from (Quads(gates, hidden, blocks, n) for n in parts)
+            continue
+        parts = (1, 2, 4, 8) if blocks > 1 else (1, 2, 4, 8, 16)
+        many = MANY if blocks > 1 else (1,)
+        yield from (Quads(gates, hidden, blocks, n, m) for n in parts for m in many if m <= n)

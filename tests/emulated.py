@@ -34,9 +34,14 @@ class Emulated(DeviceNetwork):
 
     device = "cpu"
 
+    capturing = False  # whether a graph is recorded
+
     @contextmanager
     def _current(self, device):
         yield 0
+
+    def _capturing(self):
+        return self.capturing
 
 
 def spec(**fields) -> Spec:

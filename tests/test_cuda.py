@@ -6,6 +6,8 @@ What that cannot see is in test_cuda_build.py (what nvcc makes of them) and test
 from __future__ import annotations
 
 import pickle
+import re
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +44,9 @@ CLUSTER = [
     {"cell": "lstm", "input_size": 5, "hidden_size": 128},
     {"cell": "lstm", "input_size": 3, "hidden_size": 133, "num_layers": 2, "bidirectional": True},
     {"cell": "gru", "input_size": 3, "hidden_size": 130, "bias": False, "batch_first": True},
+    {"cell": "gru", "input_size": 3, "hidden_size": 227, "isa": "sm_90"},
     {"cell": "gru", "input_size": 3, "hidden_size": 321, "isa": "sm_90"},
+    {"cell": "lstm", "input_size": 3, "hidden_size": 259, "bidirectional": True},
     {"cell": "rnn", "input_size": 5, "hidden_size": 257, "nonlinearity": "relu"},
 ]
 HALF = [{"dtype": dtype} for dtype in ("float16", "bfloat16")]
@@ -61,10 +65,11 @@ CLUSTER += [
     {"cell": cell, "input_size": 3, "hidden_size": h, **half, **more}
     for half in HALF
     for cell, h, more in (
-        ("lstm", 128, {}),
+        ("lstm", 160, {}),
         ("lstm", 133, {"num_layers": 2, "bidirectional": True}),
         ("gru", 210, {"isa": "sm_90", "bias": False, "batch_first": True}),
         ("rnn", 257, {"nonlinearity": "relu", "isa": "sm_90"}),
+        ("rnn", 601, {"isa": "sm_90"}),
     )
 ]
 STEP = [
@@ -264,17 +269,35 @@ def test_shapes_of_torch(kind):
     assert h.shape == (1, 0, units)
 
 
-@pytest.mark.parametrize(("hidden", "other"), [(128, "sm"), (256, "step")])
-def test_a_device_without_clusters_takes_another_way(hidden, other, monkeypatch):
-    """Such as an A100, with what is compiled for all; the answers differ in the last bits."""
-    network = net(hidden_size=hidden)
-    assert network.plan.strategies == ("cluster", other)
-    with_clusters, _ = network(noise(network, 3, 2, 3))
-    monkeypatch.setenv("SHIM_MAJOR", "8")
-    twin = with_weights(network.plan)
-    without, _ = twin(noise(network, 3, 2, 3))
-    assert not torch.equal(with_clusters, without)
-    assert beside_torch(twin).ok
+@pytest.mark.parametrize("room", [0, 8, 16])
+@pytest.mark.parametrize(
+    ("fields", "ways"),
+    [
+        ({"hidden_size": 128}, {0: "sm", 8: "cluster4"}),
+        ({"hidden_size": 256}, {0: "step", 8: "cluster8"}),
+        ({"hidden_size": 384}, {0: "step", 8: "cluster8", 16: "cluster16"}),
+        ({"hidden_size": 440}, {0: "step", 16: "cluster16"}),
+        ({"hidden_size": 768, "cell": "rnn"}, {0: "step", 8: "cluster8", 16: "cluster16"}),
+        (
+            {"hidden_size": 768, "cell": "rnn", "dtype": "float16"},
+            {0: "step", 8: "cluster8", 16: "cluster16"},
+        ),
+    ],
+    ids=words,
+)
+def test_a_device_takes_the_way_that_it_has_room_for(fields, ways, room, monkeypatch):
+    """Such as an A100, without clusters, with what is compiled for all."""
+    monkeypatch.setenv("SHIM_CLUSTER", str(room))
+    network = net(**fields)
+    assert network.plan.ways == tuple(ways[most] for most in sorted(ways, reverse=True))
+    way = ways[max(most for most in ways if most <= room)]
+    others = "|".join(set(ways.values()) - {way})
+    call = rf"return net_run_({others})\(.*;"
+    only = with_weights(
+        network.plan, lambda text: re.sub(call, "return cudaErrorNotSupported;", text), "-w"
+    )
+    x = noise(network, 3, 2, 3)
+    assert_same(only(x), network(x))
 
 
 def test_weights_may_change():
@@ -286,6 +309,20 @@ def test_weights_may_change():
     assert not torch.equal(before, after)
     twin = with_weights(network.plan)
     assert torch.equal(twin(x)[0], before)
+
+
+def test_a_graph_keeps_the_weights_that_it_reads(monkeypatch):
+    """A replay after new ones came must not read memory that is someone else's by then."""
+    network = net()
+    x = torch.randn(3, 2, 3)
+    network(x)
+    seen = [weakref.ref(network._placed(torch.device("cpu"), 0)[1])]
+    monkeypatch.setattr(network, "capturing", True)
+    network.load_state_dict({k: -v for k, v in network.arrays().items()})
+    network(x)
+    seen.append(weakref.ref(network._placed(torch.device("cpu"), 0)[1]))
+    network.load_state_dict({k: -v for k, v in network.arrays().items()})
+    assert [ref() is not None for ref in seen] == [False, True]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import rnngen
 from rnngen import build, compiler, package, processor, render, run, strategy
 from rnngen.cuda import CudaPlan
 from rnngen.errors import BuildError, DeviceError, WeightsError
-from rnngen.residence import Tiles
 from rnngen.targets import ARCHITECTURES, TARGETS
+from rnngen.tiles import Tiles
 
 NETS = {
     "sm lstm": {"cell": "lstm", "input_size": 64, "hidden_size": 96, "bidirectional": True},
@@ -35,7 +36,7 @@ NETS = {
     "sm lstm, float16": {"cell": "lstm", "hidden_size": 64, "dtype": "float16", "num_layers": 2},
     "sm gru, bfloat16": {"cell": "gru", "hidden_size": 150, "isa": "sm_80", "dtype": "bfloat16"},
     "cluster lstm, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
-    "cluster gru, float16": {"cell": "gru", "hidden_size": 128, "dtype": "float16"},
+    "cluster gru, float16": {"cell": "gru", "hidden_size": 160, "dtype": "float16"},
     "cluster rnn, float16": {"cell": "rnn", "hidden_size": 512, "dtype": "float16"},
     "step lstm, projected, float16": {"hidden_size": 40, "proj_size": 7, "dtype": "float16"},
     "step gru, bfloat16": {"cell": "gru", "hidden_size": 700, "dtype": "bfloat16"},
@@ -55,10 +56,10 @@ def cubin(p: CudaPlan, nvcc: tuple[str, ...], architecture: str, folder: Path) -
 
 
 def registers(report: str, kernel: str) -> int:
-    """Of a thread, by ptxas."""
+    """Of a thread, by ptxas; of the largest kernel where there are several of a name."""
     used = re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", report, re.DOTALL)
-    (found,) = {int(count) for name, count in used if kernel in name}
-    return found
+    found = {int(count) for name, count in used if kernel in name}
+    return max(found)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -75,15 +76,15 @@ def test_no_spill_and_no_warning(name, architecture, nvcc, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("isa", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("isa", ["sm_80", "sm_90", "sm_120"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_no_size_spills(cell, isa, dtype, nvcc, tmp_path):
     """Over all kinds of layout whose registers are nearly full."""
     seen = set()
-    for hidden in range(1, 800):
+    for hidden in range(1, 1400):
         p = plan(cell=cell, hidden_size=hidden, isa=isa, dtype=dtype)
         for fit in p.residences:
-            kind = fit.name, fit.units // fit.lanes, fit.threads, fit.words, bool(fit.rest)
+            kind = replace(fit, hidden=1), fit.threads, fit.words, bool(fit.rest)
             if fit.words > fit.registers // 3 and kind not in seen:
                 seen.add(kind)
                 cubin(p, nvcc, isa, tmp_path)
@@ -102,15 +103,20 @@ def test_time_loop(name, nvcc, tmp_path):
     command = [cuobjdump(), "-sass", str(tmp_path / "net.cubin")]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     functions = {part.splitlines()[0]: part for part in text.split("Function : ")[1:]}
-    (body,) = [part for name, part in functions.items() if f"{p.name}_{fit.name}" in name]
-    loop = longest_loop(body)
-    assert len(re.findall(r"\bBAR\.", loop)) == (not fit.cluster)
-    assert bool(re.search(r"\bSTAS\b", loop)) == fit.cluster
-    assert not re.search(r"\b(LDL|STL|MEMBAR|UCGABAR_\w+)\b", loop)
-    cells = 4 if p.half else 1  # of a thread
-    assert len(re.findall(r"\bLDG\b", loop)) <= cells * (p.gates + 2)  # sums of x; starts, lengths
-    kind, count = ("HMMA", fit.words // 4) if p.half else ("FFMA", fit.words)
-    assert len(re.findall(rf"\b{kind}\b", loop)) >= count
+    bodies = {name: part for name, part in functions.items() if f"{p.name}_{fit.name}" in name}
+    assert len(bodies) == 1 + fit.shares
+    for kernel, body in bodies.items():
+        loop = longest_loop(body)
+        assert len(re.findall(r"\bBAR\.", loop)) == (not fit.cluster)
+        assert bool(re.search(r"\bSTAS\b", loop)) == fit.cluster
+        assert not re.search(r"\b(LDL|STL|MEMBAR|UCGABAR_\w+)\b", loop)
+        cells = 4 if p.half else 1  # of a thread
+        loads = cells * (p.gates + 2)  # sums of x; starts, lengths
+        assert len(re.findall(r"\bLDG\b", loop)) <= loads
+        several = re.search(r"ILi(\d)E", kernel)
+        words = fit.words * int(several[1] if several else 1)
+        kind, count = ("HMMA", words // 4) if p.half else ("FFMA", words)
+        assert len(re.findall(rf"\b{kind}\b", loop)) >= count
 
 
 def cuobjdump() -> str:
@@ -229,8 +235,8 @@ def test_cards(monkeypatch, tmp_path):
 
 
 LARGEST = {  # of RNN, GRU and LSTM that stay on the chip
-    "float32": {"sm_80": (260, 148, 128), "sm_90": (848, 480, 416), "sm_120": (624, 352, 288)},
-    "float16": {"sm_80": (256, 192, 160), "sm_90": (1024, 512, 512), "sm_120": (864, 384, 288)},
+    "float32": {"sm_80": (256, 152, 128), "sm_90": (1136, 672, 576), "sm_120": (640, 400, 320)},
+    "float16": {"sm_80": (256, 192, 160), "sm_90": (1312, 672, 544), "sm_120": (864, 384, 288)},
 }
 
 
@@ -240,7 +246,7 @@ LARGEST = {  # of RNN, GRU and LSTM that stay on the chip
 def test_what_a_chip_holds(gates, isa, dtype):
     """All weights have a place, with no gap up to the largest size."""
     sizes = []
-    for hidden in range(1, 1100):
+    for hidden in range(1, 1400):
         for fit in strategy.choose(gates, hidden, isa, half=dtype == "float16"):
             sizes.append(hidden)
             assert fit.threads % 128 == 0
@@ -250,7 +256,7 @@ def test_what_a_chip_holds(gates, isa, dtype):
             assert (32 * fit.spans if tiles else 4 * fit.width) >= hidden
             assert fit.units * fit.active >= hidden > fit.units * (fit.active - 1)
             assert fit.shared <= strategy.MORE_SHARED["sm_90"]
-            assert fit.active <= fit.blocks <= 8
+            assert fit.active <= fit.blocks <= strategy.BLOCKS.get(isa, 16)
             assert not fit.cluster or isa != "sm_80"
     assert set(sizes) == set(range(1, max(sizes) + 1))
     largest = LARGEST[dtype]["sm_90" if isa == "auto" else isa]

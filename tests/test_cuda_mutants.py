@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.full, pytest.mark.usefixtures("gxx")]
 SM = {"cell": "gru", "input_size": 20, "hidden_size": 40, "num_layers": 2, "bidirectional": True}
 LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110, "isa": "sm_80"}
 CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
+SIXTEEN = {"cell": "lstm", "input_size": 3, "hidden_size": 310, "isa": "sm_90"}
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
 PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
 
@@ -68,10 +69,10 @@ MUTANTS = {
     "fewer bytes than come": (CLUSTER, "arrived[step % 2], 528", "arrived[step % 2], 512"),
     "no phase after the first two": (
         CLUSTER,
-        "net_barrier_expect(&arrived[done % 2], 528);",
+        "net_barrier_expect(&arrived[done % 2], 528 * SEQUENCES);",
         "(void)0;",
     ),
-    "one half for all steps": (CLUSTER, "shared + half * width + begin / 4", "shared + begin / 4"),
+    "one half for all steps": (CLUSTER, "(half * SEQUENCES + own) * width", "own * width"),
     "the other half's barrier": (CLUSTER, "&arrived[half], r", "&arrived[1 - half], r"),
     "one block left out": (CLUSTER, "sends && r < 7", "sends && r < 6"),
     "last units do not travel": (CLUSTER, "begin < 131", "begin + 4 < 131"),
@@ -81,6 +82,27 @@ MUTANTS = {
         "    for (int done",
     ),
     "units of the first block": (CLUSTER, "net_rank() * 20", "0 * 20"),
+    "several: one sequence sent for all": (CLUSTER, "parts, own);", "parts, 0);"),
+    "several: as many bytes as for one": (CLUSTER, "528 * SEQUENCES", "528"),
+    "several: sums of the neighbour": (CLUSTER, "odd ? other : one", "odd ? one : other"),
+    "several: no step beyond one's own length": (
+        CLUSTER,
+        "if (done < count)\n            h_j",
+        "h_j",
+    ),
+    "several: the first one's length for all": (
+        CLUSTER,
+        "steps = max(steps, __shfl_xor_sync(~0u, steps, m));",
+        "steps += 0 * m;",
+    ),
+    "several: h_0 of the first for all": (CLUSTER, "h_0[state + n * 131 + j]", "h_0[state + j]"),
+    "several: too few clusters": (CLUSTER, "s.B + SEQUENCES - 1", "s.B"),
+    "several: shared memory of one": (
+        CLUSTER,
+        "net_cluster8<SEQUENCES>, grid, 128, net_cluster8_bytes<SEQUENCES>",
+        "net_cluster8<SEQUENCES>, grid, 128, net_cluster8_bytes<1>",
+    ),
+    "sixteen blocks, eight sent to": (SIXTEEN, "from < 16; from +=", "from < 8; from +="),
     "idle lanes send what they have": (CLUSTER, "idle ? 0 : h_j", "h_j / (1 - idle)"),
     "product without the barrier before loading": (
         STEP,
@@ -207,7 +229,7 @@ def test_mutant(name, monkeypatch):
 @pytest.mark.parametrize(
     "fields",
     [
-        *(SM, LSTM, CLUSTER, STEP, PROJECTED),
+        *(SM, LSTM, CLUSTER, SIXTEEN, STEP, PROJECTED),
         *(SM_16, KEPT_16, CLUSTER_16, STEP_16, PROJECTED_16),
     ],
 )

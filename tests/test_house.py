@@ -18,10 +18,10 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
 # A module may import those to its left; importers/ may import errors alone.
 ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
-    *("processor", "spec", "model", "outline", "kernel", "plan", "residence", "strategy", "cuda"),
-    *("pack", "render", "compiler", "cache", "build", "machine", "tensors", "weights", "calls"),
-    *("shares", "validate", "holder", "bind", "repeats", "device", "run", "package", "importers"),
-    *("jobs", "peers", "bench", "doctor", "console", "__main__"),
+    *("processor", "spec", "model", "outline", "kernel", "plan", "residence", "quads"),
+    *("tiles", "strategy", "cuda", "pack", "render", "compiler", "cache", "build", "machine"),
+    *("tensors", "weights", "calls", "shares", "validate", "holder", "bind", "repeats", "device"),
+    *("run", "package", "importers", "jobs", "peers", "bench", "doctor", "console", "__main__"),
 ]
 # Each heavy package has one owner.
 OWNER = {

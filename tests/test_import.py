@@ -51,7 +51,7 @@ def test_what_is_refused():
 
     with pytest.raises(SpecError, match=r"spec: a torch.nn.LSTM, GRU or RNN; got .*Mine"):
         rnngen.compile(Mine(3, 5))
-    with pytest.raises(SpecError, match="dtype: float32 or float64; got 'bfloat16'"):
+    with pytest.raises(SpecError, match="dtype: for target cuda; got 'bfloat16' with target c"):
         rnngen.compile(torch.nn.LSTM(3, 5, dtype=torch.bfloat16))
     with pytest.raises(SpecError, match="spec: a path, YAML text or a dict; got Linear"):
         rnngen.compile(torch.nn.Linear(3, 5))

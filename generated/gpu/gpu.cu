@@ -240,13 +240,18 @@ static cudaError_t gpu_launch(
 /* Lets a kernel have its shared memory; cudaErrorLaunchOutOfResources if no block of it fits. */
 template <class Kernel> static cudaError_t gpu_fits(Kernel *kernel, int threads, int shared)
 {
-    const auto most = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    const size_t bytes = (size_t)shared;
-    int blocks = 0;
-    cudaError_t error = cudaFuncSetAttribute(kernel, most, shared);
+    int device = 0, most = 0, blocks = 0;
+    cudaError_t error = cudaGetDevice(&device);
 
     if (!error)
-        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, bytes);
+        error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (!error && shared > most)
+        return cudaErrorLaunchOutOfResources;
+    if (!error)
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+    if (!error)
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+            &blocks, kernel, threads, (size_t)shared);
     return error ? error : blocks ? cudaSuccess : cudaErrorLaunchOutOfResources;
 }
 
@@ -276,7 +281,7 @@ inline __device__ real gpu_dot(float4 a, float4 b, real sum)
  * A stretch of sequence blockIdx.x. States are [1][B][128], NULL is zero.
  * One barrier a step: h is read from one half of its memory and written to the other.
  */
-static __global__ void __launch_bounds__(256) gpu_sm(
+static __global__ void __launch_bounds__(256, 1) gpu_sm(
     const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layers layers,
     const real *h_0, real *h_n)
 {

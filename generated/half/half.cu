@@ -277,13 +277,18 @@ static cudaError_t half_launch(
 /* Lets a kernel have its shared memory; cudaErrorLaunchOutOfResources if no block of it fits. */
 template <class Kernel> static cudaError_t half_fits(Kernel *kernel, int threads, int shared)
 {
-    const auto most = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    const size_t bytes = (size_t)shared;
-    int blocks = 0;
-    cudaError_t error = cudaFuncSetAttribute(kernel, most, shared);
+    int device = 0, most = 0, blocks = 0;
+    cudaError_t error = cudaGetDevice(&device);
 
     if (!error)
-        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, bytes);
+        error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (!error && shared > most)
+        return cudaErrorLaunchOutOfResources;
+    if (!error)
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+    if (!error)
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+            &blocks, kernel, threads, (size_t)shared);
     return error ? error : blocks ? cudaSuccess : cudaErrorLaunchOutOfResources;
 }
 
@@ -382,13 +387,42 @@ static cudaLaunchAttribute half_cluster_of(unsigned blocks)
     return attribute;
 }
 
+/* Whether the device has room for a cluster of such blocks: cudaErrorLaunchOutOfResources if not. */
+template <class Kernel>
+static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int threads, int shared)
+{
+    cudaLaunchAttribute cluster = half_cluster_of(blocks);
+    cudaLaunchConfig_t config = {};
+    int device = 0, can = 0, clusters = 0;
+    cudaError_t error = cudaGetDevice(&device);
+
+    if (!error)
+        error = cudaDeviceGetAttribute(&can, cudaDevAttrClusterLaunch, device);
+    if (!error && !can)
+        return cudaErrorLaunchOutOfResources;
+    if (!error)
+        error = half_fits(kernel, threads, shared);
+    config.gridDim = dim3(blocks);
+    config.blockDim = dim3((unsigned)threads);
+    config.dynamicSmemBytes = (size_t)shared;
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    if (!error)
+        error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
+    if (error == cudaErrorInvalidClusterSize) {
+        (void)cudaGetLastError(); /* a question, not an error to be found later */
+        return cudaErrorLaunchOutOfResources;
+    }
+    return error ? error : clusters ? cudaSuccess : cudaErrorLaunchOutOfResources;
+}
+
 /* 64 units to each of 4 blocks; 16 units to a warp, with all of their rows of W_hh.
  * A stretch of eight sequences, blockIdx.x / 4.
  * States are [1][B][256], NULL is zero.
  * h is read from one half of its memory while all blocks fill the other, by messages that an
  * mbarrier counts: there is no barrier between steps.
  */
-static __global__ void __launch_bounds__(128, 1) half_cluster(
+static __global__ void __launch_bounds__(128, 1) half_cluster4(
     const __grid_constant__ half_stretch s, const __grid_constant__ half_layers layers,
     const number *h_0, const number *c_0, real *own_state, number *h_n, number *c_n)
 {
@@ -555,7 +589,7 @@ static __global__ void __launch_bounds__(128, 1) half_cluster(
 }
 
 /* One stretch; states are those of the layer. */
-static cudaError_t half_run_cluster(
+static cudaError_t half_run_cluster4(
     const half_call &call, const half_stretch &s, const half_layers &layers,
     const number *h_0, const number *c_0, number *h_n, number *c_n)
 {
@@ -563,25 +597,13 @@ static cudaError_t half_run_cluster(
     cudaLaunchAttribute cluster = half_cluster_of(4);
 
     return half_launch(
-        call.stream, half_cluster, grid, 128, 75792, &cluster, s, layers,
+        call.stream, half_cluster4, grid, 128, 75792, &cluster, s, layers,
         h_0, c_0, call.own, h_n, c_n);
 }
 
-static cudaError_t half_cluster_fits()
+static cudaError_t half_cluster4_fits()
 {
-    cudaLaunchAttribute cluster = half_cluster_of(4);
-    cudaLaunchConfig_t config = {};
-    int clusters = 0;
-    cudaError_t error = half_fits(half_cluster, 128, 75792);
-
-    config.gridDim = dim3(4);
-    config.blockDim = dim3(128);
-    config.dynamicSmemBytes = 75792;
-    config.attrs = &cluster;
-    config.numAttrs = 1;
-    if (!error)
-        error = cudaOccupancyMaxActiveClusters(&clusters, half_cluster, &config);
-    return error ? error : clusters ? cudaSuccess : cudaErrorLaunchOutOfResources;
+    return half_clusters_fit(half_cluster4, 4, 128, 75792);
 }
 
 /* Steps of a stretch: 4096 rows of sums, but at least one step. */
@@ -637,7 +659,7 @@ static cudaError_t half_run_layer(
         error = (long long)count * B > half_lines ? half_sum_input<8>(call, s, layers)
                                               : half_sum_input<1>(call, s, layers);
         if (!error)
-            error = half_run_cluster(call, s, layers, h, c, h_n, c_n);
+            error = half_run_cluster4(call, s, layers, h, c, h_n, c_n);
         h = h_n;
         c = c_n;
     }
@@ -650,7 +672,7 @@ cudaError_t half_init(void)
 
     if (!error)
         error = half_fits(half_input<8>, 128, half_product_bytes<8, 4>());
-    return error ? error : half_cluster_fits();
+    return error ? error : half_cluster4_fits();
 }
 
 cudaError_t half_forward(

@@ -41,14 +41,20 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorLaunchOutOfResources = 701,
+    cudaErrorNotSupported = 801,
+    cudaErrorInvalidClusterSize = 912,
     cudaErrorLaunchFailure = 719,
 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+    cudaFuncAttributeNonPortableClusterSizeAllowed = 14
+};
 typedef struct CUstream_st *cudaStream_t;
 enum cudaDeviceAttr {
-    cudaDevAttrComputeCapabilityMajor = 75,
-    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+    cudaDevAttrClusterLaunch = 120
 };
 enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
 struct cudaLaunchAttribute {
@@ -127,19 +133,36 @@ inline bool run_cluster(dim3 first, unsigned count, size_t shared_bytes)
     return !m.error;
 }
 
-/* Kernels that were granted more shared memory than others. */
+/* Kernels that were granted more than others: shared memory, clusters of more than 8 blocks. */
 struct Grant {
     const void *kernel;
-    size_t bytes;
+    cudaFuncAttribute what;
+    size_t value;
 };
 std::vector<Grant> grants;
 
-inline size_t allowed(const void *kernel)
+inline size_t allowed(const void *kernel, cudaFuncAttribute what)
 {
+    size_t most = what == cudaFuncAttributeMaxDynamicSharedMemorySize ? granted : 0;
+
     for (const Grant &g : grants)
-        if (g.kernel == kernel)
-            return std::max(g.bytes, granted);
-    return granted;
+        if (g.kernel == kernel && g.what == what)
+            most = std::max(g.value, most);
+    return most;
+}
+
+/* Blocks of the largest cluster that there is room for: SHIM_CLUSTER, 16 unless it is set. */
+inline unsigned room()
+{
+    const char *most = getenv("SHIM_CLUSTER");
+
+    return most ? (unsigned)atoi(most) : 16;
+}
+
+inline bool has_room(const void *kernel, unsigned blocks)
+{
+    return blocks <= room()
+           && (blocks <= 8 || allowed(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed));
 }
 
 inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), void *argument)
@@ -155,7 +178,7 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
     m.argument = argument;
     m.dice = seed ? strtoull(seed, nullptr, 10) : 1;
     if (!m.threads || m.threads > 1024 || !m.grid.x || !m.grid.y || !m.grid.z || m.grid.y > 65535
-        || m.grid.z > 65535 || count > 8 || m.grid.x % count)
+        || m.grid.z > 65535 || m.grid.x % count)
         return cudaErrorInvalidConfiguration;
     if (m.fibers.size() < m.threads * count)
         m.fibers = std::vector<Fiber>(m.threads * count);
@@ -191,19 +214,23 @@ template <class... Wanted, class... Given>
 cudaError_t cudaLaunchKernelEx(
     const cudaLaunchConfig_t *config, void (*kernel)(Wanted...), Given &&...given)
 {
-    if (config->dynamicSmemBytes > shim::allowed(reinterpret_cast<const void *>(kernel)))
+    const void *const at = reinterpret_cast<const void *>(kernel);
+
+    if (config->dynamicSmemBytes > shim::allowed(at, cudaFuncAttributeMaxDynamicSharedMemorySize))
         return cudaErrorInvalidValue;
+    if (config->numAttrs && !shim::has_room(at, config->attrs[0].val.clusterDim.x))
+        return cudaErrorInvalidClusterSize;
     auto call = [&] { kernel(given...); };
     const auto body = [](void *argument) { (*static_cast<decltype(call) *>(argument))(); };
     return shim::run_grid(*config, body, &call);
 }
 
 template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute, int bytes)
+cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute what, int value)
 {
-    if (bytes < 0 || (size_t)bytes > shim::most_shared)
+    if (value < 0 || (size_t)value > shim::most_shared)
         return cudaErrorInvalidValue;
-    shim::grants.push_back({reinterpret_cast<const void *>(kernel), (size_t)bytes});
+    shim::grants.push_back({reinterpret_cast<const void *>(kernel), what, (size_t)value});
     return cudaSuccess;
 }
 
@@ -234,22 +261,27 @@ inline cudaError_t cudaGetDevice(int *device)
     return cudaSuccess;
 }
 
-/* SHIM_MAJOR is the architecture that the processor passes for: 9 unless it is set. */
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+
 inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
-    const char *major = getenv("SHIM_MAJOR");
-
     *value = (int)shim::most_shared;
-    if (attribute == cudaDevAttrComputeCapabilityMajor)
-        *value = major ? atoi(major) : 9;
+    if (attribute == cudaDevAttrClusterLaunch)
+        *value = shim::room() > 0;
+    if (attribute == cudaDevAttrMultiProcessorCount)
+        *value = 8; /* clusters soon have to take turns */
     return cudaSuccess;
 }
 
 template <class Kernel>
-cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, Kernel *, const cudaLaunchConfig_t *c)
+cudaError_t cudaOccupancyMaxActiveClusters(
+    int *clusters, Kernel *kernel, const cudaLaunchConfig_t *c)
 {
+    const void *const at = reinterpret_cast<const void *>(kernel);
+
     *clusters = c->dynamicSmemBytes <= shim::most_shared;
-    return cudaSuccess;
+    return shim::has_room(at, c->attrs[0].val.clusterDim.x) ? cudaSuccess
+                                                           : cudaErrorInvalidClusterSize;
 }
 
 #ifdef SHIM_NUMBER

@@ -1,0 +1,150 @@
+"""Quads: a float32 network that stays in multiprocessors, four columns of W_hh at a time.
+
+The figures are predictions for an H200 from its instruction rates; none was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+from rnngen.residence import SCHEDULERS, SENDING, WARP, Residence
+
+OWN = 58  # registers of a thread beside its weights and h
+LOADS = 16  # of h on their way, and all gates use each of them
+SUMMING = 12  # more for each sequence beyond the first
+
+
+@dataclass(frozen=True)
+class Quads(Residence):
+    """float32: a sequence at a time; in a cluster `many`, where clusters would have to take turns.
+
+    `parts` lanes share a unit. Each has every `parts`-th quad (four columns) of the unit's rows of
+    W_hh: the first `held` of them in registers, the rest in shared memory. Of `many` sequences each
+    lane computes the cell of one, so that `parts` is a multiple.
+    """
+
+    parts: int
+    many: int = 1
+
+    sequences = 1
+
+    @property
+    def shares(self) -> bool:
+        """Whether a cluster can have several sequences where it else has one."""
+        return self.many > 1
+
+    @property
+    def kind(self) -> str:
+        """Which template prints the kernel."""
+        return "cluster" if self.cluster else "resident"
+
+    @property
+    def kernel(self) -> str:
+        """Its name in C++, behind the network's."""
+        return f"{self.name}<1>" if self.cluster else self.name
+
+    @property
+    def units(self) -> int:
+        """Of a block; in a cluster by fours, which travel together."""
+        return ceil(self.hidden / self.blocks / 4) * 4 if self.cluster else self.hidden
+
+    @property
+    def lanes(self) -> int:
+        """Threads of a block that have work."""
+        return self.units * self.parts
+
+    @property
+    def four(self) -> int:
+        """Lanes of four units."""
+        return 4 * self.parts
+
+    @property
+    def sharing(self) -> str:
+        """Who has which weights, for a comment."""
+        if self.parts == 1:
+            return f"{self.whose}a lane to a unit, with all its rows of W_hh, by quads of columns"
+        every = "2nd" if self.parts == 2 else f"{self.parts}th"
+        return f"{self.whose}{self.parts} lanes to a unit, each with every {every} quad of its W_hh"
+
+    @property
+    def last_own(self) -> int:
+        """The last unit of a block."""
+        return self.units - 1
+
+    @property
+    def quads(self) -> int:
+        """Quads of one gate in one lane."""
+        return ceil(self.hidden / 4 / self.parts)
+
+    @property
+    def held(self) -> int:
+        """Those of them that registers hold."""
+        free = self.registers - OWN - LOADS // self.gates - SUMMING * (self.many - 1)
+        return min(self.quads, free // (4 * self.gates))
+
+    @property
+    def words(self) -> int:
+        """Registers of a thread that hold weights."""
+        return 4 * self.gates * self.held
+
+    @property
+    def rest(self) -> int:
+        """Quads in shared memory."""
+        return self.quads - self.held
+
+    @property
+    def width(self) -> int:
+        """Quads of h: H of them, and zeros up to what the lanes read."""
+        return self.quads * self.parts
+
+    @property
+    def kept(self) -> int:
+        """Quads of weights in shared memory."""
+        return self.gates * self.rest * self.lanes
+
+    @property
+    def arriving(self) -> int:
+        """Bytes of one sequence's h that reach a block of a cluster in a step."""
+        return 16 * ceil(self.hidden / 4)
+
+    @property
+    def two(self) -> int:
+        """Bytes of two h of one sequence, read and written by turns."""
+        return 2 * 16 * self.width
+
+    @property
+    def beside(self) -> int:
+        """Bytes of shared memory beside h: weights, in a cluster two barriers."""
+        return 16 * (self.kept + self.cluster)
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory at most."""
+        return self.two * self.many + self.beside
+
+    @property
+    def cycles(self) -> int:
+        """Of one step of one sequence, predicted."""
+        return self._step(1)
+
+    @property
+    def cycles_of_many(self) -> int:
+        """Of one step of `many`."""
+        return self._step(self.many)
+
+    @property
+    def each(self) -> float:
+        """Cycles of one multiprocessor for a step of one sequence, where there are many."""
+        return self.cycles_of_many * self.blocks / self.many
+
+    def _step(self, sequences: int) -> int:
+        """Products, weights from shared memory, sums over lanes, the special functions of a cell
+        (about ten, sixteen lanes a cycle), the way to other blocks."""
+        warps = ceil(self.lanes / WARP)
+        products = 4 * self.gates * self.quads * sequences * ceil(warps / SCHEDULERS)
+        shared = self.kept * 16 / 128
+        sums = sequences - 1 + log2(self.parts / sequences)  # that a lane hands to another
+        exchange = self.gates * sums * warps + 25 * log2(self.parts)
+        cells = 10 * warps * WARP / 16
+        return round(products + shared + exchange + cells + SENDING * self.cluster)

@@ -44,7 +44,7 @@ MUTANTS = {
     "bias of W_hn h forgotten": (SM, "sum[2] += bias;", ""),
     "bias of W_hn h outside r": (SM, "gate == 2 ? ih : ih + hh", "ih + hh"),
     "reverse forwards": (SM, "d ? count - 1 - done : done", "done"),
-    "reverse reads its sums forwards": (SM, "d ? -1LL : 1LL", "1LL"),
+    "reverse reads the sums of one step": (SM, "d ? -1LL : 1LL", "d ? 0LL : 1LL"),
     "reverse begins at the padding": (SM, "d ? count - 1 : 0", "d ? s.count - 1 : 0"),
     "stretches of reverse in the wrong order": (SM, "T - done - count}", "done}"),
     "sums of the step before": (SM, "now[g] = ahead[g];", "now[g] = done ? ahead[g] : 0;"),

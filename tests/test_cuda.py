@@ -481,8 +481,6 @@ def test_every_combination(strategy, cell, layers, bidirectional, bias):
         fields |= {"isa": "sm_80", "hidden_size": 270} if half else {"dtype": "float64"}
     elif cell == "projected":
         pytest.skip("strategy step has projections, the others none")
-    elif half and strategy == "cluster":
-        fields["isa"] = "sm_90"
     elif strategy == "cluster":
         fields["isa"] = "sm_90" if cell in ("lstm", "gru") else "sm_120"
         fields["hidden_size"] *= 1 if cell in ("lstm", "gru") else 2

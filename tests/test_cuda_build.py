@@ -99,11 +99,7 @@ def test_time_loop(name, nvcc, tmp_path):
     """
     p = plan(**NETS[name])
     fit = p.residences[0]
-    cubin(p, nvcc, "sm_90", tmp_path)
-    command = [cuobjdump(), "-sass", str(tmp_path / "net.cubin")]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    functions = {part.splitlines()[0]: part for part in text.split("Function : ")[1:]}
-    bodies = {name: part for name, part in functions.items() if f"{p.name}_{fit.name}" in name}
+    bodies = machine_code(p, f"{p.name}_{fit.name}", nvcc, tmp_path)
     assert len(bodies) == 1 + fit.shares
     for kernel, body in bodies.items():
         loop = longest_loop(body)
@@ -117,6 +113,26 @@ def test_time_loop(name, nvcc, tmp_path):
         words = fit.words * int(several[1] if several else 1)
         kind, count = ("HMMA", words // 4) if p.half else ("FFMA", words)
         assert len(re.findall(rf"\b{kind}\b", loop)) >= count
+
+
+@pytest.mark.parametrize("kernel", ["net_inputILi8", "net_stepILi8"])
+def test_products_read_four_numbers_at_once(kernel, nvcc, tmp_path):
+    """Of 16 columns a thread reads 8 rows and 4 gates each, for 32 products."""
+    p = plan(cell="lstm", hidden_size=700, isa="sm_90")
+    (body,) = machine_code(p, kernel, nvcc, tmp_path).values()
+    loop = longest_loop(body)
+    assert len(re.findall(r"\bFFMA\b", loop)) == 16 * 32
+    assert len(re.findall(r"\bLDS\.128\b", loop)) == 16 * 3
+    assert len(re.findall(r"\bLDS", loop)) <= 16 * 3 + 1
+
+
+def machine_code(p: CudaPlan, kernel: str, nvcc: str, folder: Path) -> dict[str, str]:
+    """Of the kernels of that name, for sm_90."""
+    cubin(p, nvcc, "sm_90", folder)
+    command = [cuobjdump(), "-sass", str(folder / "net.cubin")]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    functions = {part.splitlines()[0]: part for part in text.split("Function : ")[1:]}
+    return {name: part for name, part in functions.items() if kernel in name}
 
 
 def cuobjdump() -> str:

@@ -76,11 +76,11 @@ static __device__ __forceinline__ long long gpu_row(
     return s.starts ? s.starts[t] + (long long)b : t * s.step + b * s.next;
 }
 
-/* Sums of x of one unit. */
+/* Sums of x of one unit; row n * B + b is step n of sequence b. */
 static __device__ __forceinline__ real *gpu_sums(
-    const gpu_stretch &s, int d, int n, int b, int unit)
+    const gpu_stretch &s, int d, long long row, int unit)
 {
-    return s.sums + ((((long long)n * s.B + b) * 1 + d) * 128 + unit) * 3;
+    return s.sums + ((row * 1 + d) * 128 + unit) * 3;
 }
 
 /* Rows beyond a sequence's length are zero, where there are such. */
@@ -109,16 +109,23 @@ static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec
 }
 
 /* A block of 128 threads makes 8 * ROWS rows by 16 units, 16 columns at a time in shared memory.
- * Thread (p, q) has unit q and rows p, p + 8, ... Columns are added up 16 by 16, so that no chain
- * of additions grows with the width, and in one order whatever ROWS is, so that a row's bits do not
- * depend on it. Lines of shared memory are a number longer than need be, off each other's banks. */
+ * Thread (p, q) has unit q and ROWS rows from p * ROWS on. Its rows lie side by side there, and so do
+ * the gates of a unit, four by four, so that it reads four numbers at once; lines are four numbers
+ * longer than need be, off each other's banks. Columns are added up 16 by 16, so that no chain of
+ * additions grows with the width, and in one order whatever ROWS is, so that a row's bits do not
+ * depend on it. */
 constexpr int gpu_units = 16, gpu_lines = 8, gpu_depth = 16;
 template <int ROWS> constexpr int gpu_pairs = ROWS; /* of a row and a unit, in a thread */
+template <int ROWS> constexpr int gpu_across = gpu_lines * ROWS + 4; /* a line of rows */
+template <int GATES> constexpr int gpu_place = GATES == 1 ? 1 : 4; /* of a unit, in a line */
+template <int GATES> constexpr int gpu_along = gpu_units * gpu_place<GATES> + 4;
 
 /* Row of a thread's pair, and its unit. */
 template <int ROWS> static __device__ __forceinline__ int gpu_line(int pair)
 {
-    return ((int)blockIdx.x * ROWS + pair) * gpu_lines + (int)threadIdx.x / gpu_units;
+    const int p = (int)(blockIdx.x * gpu_lines + threadIdx.x / gpu_units);
+
+    return p * ROWS + pair;
 }
 
 static __device__ __forceinline__ int gpu_unit(int)
@@ -133,42 +140,63 @@ static __device__ __forceinline__ void gpu_product(
     real (&sum)[ROWS][GATES])
 {
     extern __shared__ float4 gpu_shared[];
-    constexpr int across = gpu_lines * ROWS + 1, along = gpu_units + 1;
-    const auto x = reinterpret_cast<real(*)[across]>(gpu_shared);
-    const auto w = reinterpret_cast<real(*)[gpu_depth][along]>(x + gpu_depth);
+    const auto x = reinterpret_cast<real(*)[gpu_across<ROWS>]>(gpu_shared);
+    const auto w = reinterpret_cast<real(*)[gpu_along<GATES>]>(x + gpu_depth);
     const int p = (int)threadIdx.x / gpu_units, q = (int)threadIdx.x % gpu_units;
-    const int first = (int)blockIdx.y * gpu_units;
-
-    for (int start = 0; start < width; start += gpu_depth) {
-        const bool column = start + q < width; /* while loading, q is a column */
-        __syncthreads();
+    constexpr int turns = gpu_units / gpu_lines; /* to load all units */
+    real x_ahead[ROWS], w_ahead[turns][GATES]; /* on their way while those before are multiplied */
+    const auto load = [&](int first) {
+        const int k = first + q; /* a column */
+#pragma unroll
         for (int r = 0; r < ROWS; r++)
-            x[q][p + gpu_lines * r] = column && from[r] ? from[r][start + q] : 0;
-        for (int g = 0; g < GATES; g++)
-            for (int u = p; u < gpu_units; u += gpu_lines)
-                w[g][q][u] = column && first + u < units
-                                 ? matrix[((long long)g * units + first + u) * width + start + q]
-                                 : 0;
+            x_ahead[r] = k < width && from[r] ? from[r][k] : 0;
+#pragma unroll
+        for (int u = 0; u < turns; u++) {
+            const int unit = (int)blockIdx.y * gpu_units + p + u * gpu_lines;
+            const real *at = matrix + (long long)unit * width + k;
+#pragma unroll
+            for (int g = 0; g < GATES; g++, at += (long long)units * width)
+                w_ahead[u][g] = k < width && unit < units ? *at : 0;
+        }
+    };
+
+    int start = 0;
+    load(start);
+#pragma unroll 1
+    do {
         __syncthreads();
+#pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            x[q][p * ROWS + r] = x_ahead[r];
+#pragma unroll
+        for (int u = 0; u < turns; u++)
+#pragma unroll
+            for (int g = 0; g < GATES; g++)
+                w[q][(p + u * gpu_lines) * gpu_place<GATES> + g] = w_ahead[u][g];
+        __syncthreads();
+        start += gpu_depth;
+        load(start);
 
         real part[ROWS][GATES] = {};
 #pragma unroll
         for (int k = 0; k < gpu_depth; k++)
+#pragma unroll
             for (int r = 0; r < ROWS; r++)
+#pragma unroll
                 for (int g = 0; g < GATES; g++)
-                    part[r][g] += w[g][k][q] * x[k][p + gpu_lines * r];
+                    part[r][g] += w[k][q * gpu_place<GATES> + g] * x[k][p * ROWS + r];
+#pragma unroll
         for (int r = 0; r < ROWS; r++)
+#pragma unroll
             for (int g = 0; g < GATES; g++)
                 sum[r][g] += part[r][g];
-    }
+    } while (start < width);
 }
 
 /* Bytes of shared memory that it takes. */
 template <int ROWS, int GATES> constexpr int gpu_product_bytes()
 {
-    constexpr int across = gpu_lines * ROWS + 1, along = gpu_units + 1;
-
-    return gpu_depth * (across + GATES * along) * (int)sizeof(real);
+    return gpu_depth * (gpu_across<ROWS> + gpu_along<GATES>) * (int)sizeof(real);
 }
 
 /* What the sums of x start from: bias_hh too, but for the gate that takes W_hh h apart. */
@@ -204,10 +232,10 @@ static __global__ void __launch_bounds__(128, 1) gpu_input(
     gpu_product(from, layer.weight_ih, 128, s.width, sum);
 #pragma unroll
     for (int i = 0; i < gpu_pairs<ROWS>; i++) {
-        const int row = gpu_line<ROWS>(i), n = row / s.B, b = row % s.B, unit = gpu_unit(i);
-        if (unit >= 128 || n >= gpu_count(s, d, b))
+        const int row = gpu_line<ROWS>(i), unit = gpu_unit(i);
+        if (unit >= 128 || !from[i])
             continue;
-        real *const to = gpu_sums(s, d, n, b, unit);
+        real *const to = gpu_sums(s, d, row, unit);
         for (int g = 0; g < 3; g++)
             to[g] = sum[i][g] + gpu_input_bias(layer, g, unit);
     }
@@ -312,7 +340,7 @@ static __global__ void __launch_bounds__(256, 1) gpu_sm(
     const real bias = layer.bias_hh[2 * 128 + unit];
     real h_j = h_0 ? h_0[state + unit] : 0;
     const int count = gpu_count(s, d, b);
-    const real *x = gpu_sums(s, d, 0, b, unit);
+    const real *x = gpu_sums(s, d, b, unit);
     const long long onward = (long long)s.B * 384;
     real ahead[3]; /* x's sums of the next step, on their way while this one is computed */
     for (int g = 0; g < 3; g++)

@@ -80,11 +80,11 @@ static __device__ __forceinline__ long long half_row(
     return s.starts ? s.starts[t] + (long long)b : t * s.step + b * s.next;
 }
 
-/* Sums of x of one unit. */
+/* Sums of x of one unit; row n * B + b is step n of sequence b. */
 static __device__ __forceinline__ real *half_sums(
-    const half_stretch &s, int d, int n, int b, int unit)
+    const half_stretch &s, int d, long long row, int unit)
 {
-    return s.sums + ((((long long)n * s.B + b) * 1 + d) * 256 + unit) * 4;
+    return s.sums + ((row * 1 + d) * 256 + unit) * 4;
 }
 
 /* Rows beyond a sequence's length are zero, where there are such. */
@@ -240,10 +240,10 @@ static __global__ void __launch_bounds__(128, 1) half_input(
     half_product(from, layer.weight_ih, 256, s.width, sum);
 #pragma unroll
     for (int i = 0; i < half_pairs<ROWS>; i++) {
-        const int row = half_line<ROWS>(i), n = row / s.B, b = row % s.B, unit = half_unit(i);
-        if (unit >= 256 || n >= half_count(s, d, b))
+        const int row = half_line<ROWS>(i), unit = half_unit(i);
+        if (unit >= 256 || row / s.B >= half_count(s, d, row % s.B))
             continue;
-        real *const to = half_sums(s, d, n, b, unit);
+        real *const to = half_sums(s, d, row, unit);
         for (int g = 0; g < 4; g++)
             to[g] = sum[i][g] + half_input_bias(layer, g, unit);
     }
@@ -473,7 +473,7 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
         const int b = sequence + 2 * column + j;
         count[j] = b < s.B ? half_count(s, d, b) : 0;
         steps = max(steps, count[j]);
-        x[j] = half_sums(s, d, 0, b, first + row);
+        x[j] = half_sums(s, d, b, first + row);
     }
     for (int m = 1; m < 4; m *= 2)
         steps = max(steps, __shfl_xor_sync(~0u, steps, m));

@@ -9,13 +9,16 @@ of the one beside it, by the weights of both; of threads, on all cores, the time
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -81,6 +84,22 @@ def compared(pair: Pair) -> Iterator[dict[str, Any]]:
         yield line(pair.series, pair.own, steps, batch, taken, ratio)
 
 
+def compilers() -> Iterator[dict[str, Any]]:
+    """What clang makes of a network, beside what gcc makes; nothing where one is missing."""
+    if not (shutil.which("gcc") and shutil.which("clang")):
+        return
+    for cell, h in itertools.product(("lstm", "gru"), (8, 32, 64, 128, 256, 512)):
+        fields = sized(h, h, cell=cell)
+        nets = {}
+        for key, name in (("other", "gcc"), ("own", "clang")):
+            with mock.patch.dict(os.environ, CC=name):
+                nets[key] = network(fields)
+        for steps, batch in SHAPES:
+            taken = bench.medians({key: bound(net, steps, batch) for key, net in nets.items()})
+            ratio = taken["own"] / taken["other"]
+            yield line("clang, beside gcc", fields, steps, batch, taken, ratio)
+
+
 def plain() -> Iterator[dict[str, Any]]:
     """Calls that allocate their answers, beside bound ones: one step of one sequence."""
     fields = sized(8, 8)
@@ -124,6 +143,7 @@ def main() -> None:
     cores = os.sched_getaffinity(0)
     with machine.pinned():
         lines = [found for pair in pairs() for found in compared(pair)]
+        lines += compilers()
         lines += plain()
     if len(cores) > 1:
         lines += shared()

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 import results
 from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, scale, values
+from rnngen import strategy
 
 LOOKS = {
     "rnngen": Look("rnngen, float32", "rnngen", "#c1272d", "o"),
@@ -30,6 +31,8 @@ LOOKS = {
     "torch-float16": Look("cuDNN, float16", "float16", "#009e73", "v"),
     "torch-bfloat16": Look("cuDNN, bfloat16", "bfloat16", "#7b4ea3", "D"),
 }
+GATES = {"lstm": 4, "gru": 3}
+CLOCK = 1.9e9  # hertz that an H200 was seen to hold under load
 Grid = dict[tuple[Any, Any], Axes]
 
 
@@ -126,11 +129,15 @@ def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     shown = results.plain(cells, steps=longest)
     batches = values(shown, "batch")
     title = f"Time a step takes, {longest:,} steps a call"
-    note = "TF32, float16 and bfloat16 are less exact: by how much is in gpu.json"
+    note = (
+        "TF32, float16 and bfloat16 are less exact: by how much is in gpu.json; predicted: what a "
+        f"step of rnngen in float32 would take at {CLOCK / 1e9} GHz, without the sums of x"
+    )
     words = Words(title, note, True)
     figure, grid = panels(document, CELLS, batches, 5.0, words, share=True)
     for (cell, batch), axes in grid.items():
         lines(axes, results.plain(shown, cell=cell, batch=batch), values(shown, "hidden_size"))
+        forecast(axes, document["device"], cell, batch, values(shown, "hidden_size"))
         axes.set_title(f"{cell.upper()}, B = {batch}")
     for cell in CELLS:
         grid[cell, batches[0]].set_ylabel("microseconds a step")
@@ -138,7 +145,8 @@ def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
         grid[CELLS[-1], batch].set_xlabel("units H")
     handles, labels = grid[CELLS[0], batches[0]].get_legend_handles_labels()
     place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.43 / 5.0), "borderpad": 0.4}
-    figure.legend(handles, labels, ncols=len(labels), frameon=False, columnspacing=1.3, **place)
+    style = {"fontsize": 7.5, "columnspacing": 1.0, "handlelength": 1.4, "frameon": False}
+    figure.legend(handles, labels, ncols=len(labels), **style, **place)
     return figure
 
 
@@ -158,6 +166,17 @@ def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
     axes.set_xticks(ticks, labels=map(str, ticks))
     axes.tick_params(labelsize=7)
     axes.minorticks_off()
+
+
+def forecast(axes: Axes, device: dict[str, Any], cell: str, batch: int, sizes: list[int]) -> None:
+    """What the plan expected of networks that stay on the chip."""
+    points = []
+    for hidden in sizes:
+        for fit in strategy.choose(GATES[cell], hidden, device["architecture"])[:1]:
+            cycles = fit.cycles_at(batch, device["multiprocessors"])
+            points.append((hidden, cycles / CLOCK * 1e6))
+    style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (2, 1)), "linewidth": 1.2}
+    axes.plot(*zip(*points, strict=True) if points else ([], []), label="predicted", **style)
 
 
 def panels(

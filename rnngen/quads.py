@@ -134,6 +134,11 @@ class Quads(Residence):
         return self._step(self.many)
 
     @property
+    def loads(self) -> tuple[tuple[int, int], ...]:
+        """How many sequences it can have at a time, and the cycles of a step of so many."""
+        return (1, self.cycles), (self.many, self.cycles_of_many)
+
+    @property
     def each(self) -> float:
         """Cycles of one multiprocessor for a step of one sequence, where there are many."""
         return self.cycles_of_many * self.blocks / self.many

@@ -96,6 +96,16 @@ class Residence(ABC):
 
     @property
     @abstractmethod
+    def loads(self) -> tuple[tuple[int, int], ...]:
+        """How many sequences it can have at a time, and the cycles of a step of so many."""
+
+    def cycles_at(self, sequences: int, processors: int) -> int:
+        """Of a step of so many sequences on a device, predicted: what finds no room takes turns."""
+        at_once = max(1, processors // self.blocks)
+        return min(ceil(ceil(sequences / n) / at_once) * cycles for n, cycles in self.loads)
+
+    @property
+    @abstractmethod
     def each(self) -> float:
         """Cycles of one multiprocessor for a step of one sequence, where there are many."""
 

@@ -109,6 +109,11 @@ class Tiles(Residence):
         return 16 * (h + self.kept + self.staged + self.cluster)
 
     @property
+    def loads(self) -> tuple[tuple[int, int], ...]:
+        """How many sequences it can have at a time, and the cycles of a step of so many."""
+        return ((self.sequences, self.cycles),)
+
+    @property
     def each(self) -> float:
         """Cycles of one multiprocessor for a step of one sequence, where there are many."""
         return self.cycles * self.blocks / self.sequences

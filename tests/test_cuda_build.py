@@ -277,3 +277,12 @@ def test_what_a_chip_holds(gates, isa, dtype):
     assert set(sizes) == set(range(1, max(sizes) + 1))
     largest = LARGEST[dtype]["sm_90" if isa == "auto" else isa]
     assert max(sizes) == largest[{1: 0, 3: 1, 4: 2}[gates]]
+
+
+def test_many_sequences_take_turns():
+    """On 132 multiprocessors there is room for 16 clusters of 8."""
+    (fit,) = strategy.choose(4, 256, "sm_90")
+    assert (fit.blocks, fit.many) == (8, 4)
+    assert fit.cycles_at(16, 132) == fit.cycles
+    assert fit.cycles_at(17, 132) == fit.cycles_at(64, 132) == fit.cycles_of_many < 2 * fit.cycles
+    assert fit.cycles_at(65, 132) == 2 * fit.cycles_of_many

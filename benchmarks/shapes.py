@@ -28,6 +28,7 @@ from rnngen import bench, machine, validate
 from rnngen.validate import Case
 
 SHAPES = ((1, 1), (100, 1), (100, 8), (100, 32))  # T, B
+SIZES = (8, 32, 64, 128, 256, 512)  # I = H, of two compilers
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def compilers() -> Iterator[dict[str, Any]]:
     """What clang makes of a network, beside what gcc makes; nothing where one is missing."""
     if not (shutil.which("gcc") and shutil.which("clang")):
         return
-    for cell, h in itertools.product(("lstm", "gru"), (8, 32, 64, 128, 256, 512)):
+    for cell, h in itertools.product(("lstm", "gru"), SIZES):
         fields = sized(h, h, cell=cell)
         nets = {}
         for key, name in (("other", "gcc"), ("own", "clang")):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import platform
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,6 +149,25 @@ def test_pictures_are_drawn_the_same_each_time(modules, tmp_path):
     assert set(drawn[0]) == names
 
 
+def test_compilers(modules, monkeypatch):
+    """Two modules of a network, by whom it was made."""
+    shapes = importlib.import_module("shapes")
+    if not (shutil.which("gcc") and shutil.which("clang")):
+        pytest.skip("no gcc or no clang here")
+    made = []
+    compiled = shapes.network
+    monkeypatch.setattr(
+        shapes, "network", lambda fields: made.append(os.environ["CC"]) or compiled(fields)
+    )
+    monkeypatch.setattr(shapes, "SHAPES", ((2, 1),))
+    monkeypatch.setattr(shapes, "SIZES", (4,))
+    monkeypatch.setattr(shapes.bench, "medians", lambda calls: {"own": 3e-6, "other": 2e-6})
+    lines = list(shapes.compilers())
+    assert made == ["gcc", "clang"] * 2
+    assert [line["network"]["cell"] for line in lines] == ["lstm", "gru"]
+    assert all(line["ratio"] == 1.5 for line in lines)
+
+
 def test_shapes(modules, monkeypatch, tmp_path):
     """Ratios by work: of two networks as fast, the one with less to do is the worse."""
     shapes = importlib.import_module("shapes")
@@ -154,6 +175,7 @@ def test_shapes(modules, monkeypatch, tmp_path):
     monkeypatch.setattr(shapes, "SHAPES", ((2, 1),))
     monkeypatch.setattr(shapes, "pairs", lambda: iter([shapes.Pair("series", small, large)]))
     monkeypatch.setattr(shapes, "shared", lambda: iter([]))
+    monkeypatch.setattr(shapes, "compilers", lambda: iter([]))
     monkeypatch.setattr(shapes.bench, "medians", lambda calls: dict.fromkeys(calls, 1e-6))
     monkeypatch.setattr("sys.argv", ["shapes.py", "--out", str(tmp_path)])
     shapes.main()

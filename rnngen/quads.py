@@ -68,6 +68,11 @@ class Quads(Residence):
         return f"{self.whose}{self.parts} lanes to a unit, each with every {every} quad of its W_hh"
 
     @property
+    def last(self) -> int:
+        """The last unit."""
+        return self.hidden - 1
+
+    @property
     def last_own(self) -> int:
         """The last unit of a block."""
         return self.units - 1
@@ -137,11 +142,6 @@ class Quads(Residence):
     def loads(self) -> tuple[tuple[int, int], ...]:
         """How many sequences it can have at a time, and the cycles of a step of so many."""
         return (1, self.cycles), (self.many, self.cycles_of_many)
-
-    @property
-    def each(self) -> float:
-        """Cycles of one multiprocessor for a step of one sequence, where there are many."""
-        return self.cycles_of_many * self.blocks / self.many
 
     def _step(self, sequences: int) -> int:
         """Products, weights from shared memory, sums over lanes, the special functions of a cell

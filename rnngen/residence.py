@@ -11,8 +11,6 @@ from math import ceil
 
 REGISTERS = 65_536  # of a multiprocessor, 32 bits each
 MOST = 255  # registers of a thread
-EXCHANGING = 24  # more in a cluster: addresses in other blocks, four h
-LOADS = 20  # more where weights come from shared memory: those on their way
 SCHEDULERS = 4  # of a multiprocessor, each one instruction of a warp a cycle
 WARP = 32
 SENDING = 225  # cycles that h takes to another multiprocessor, beyond those of a barrier
@@ -105,14 +103,10 @@ class Residence(ABC):
         return min(ceil(ceil(sequences / n) / at_once) * cycles for n, cycles in self.loads)
 
     @property
-    @abstractmethod
     def each(self) -> float:
         """Cycles of one multiprocessor for a step of one sequence, where there are many."""
-
-    @property
-    def last(self) -> int:
-        """The last unit."""
-        return self.hidden - 1
+        sequences, cycles = self.loads[-1]
+        return cycles * self.blocks / sequences
 
     @property
     def whose(self) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from rnngen.residence import EXCHANGING, LOADS, SCHEDULERS, SENDING, WARP, Residence
+from rnngen.residence import SCHEDULERS, SENDING, WARP, Residence
 
 TILED = (48, 8)  # registers of a thread beside its weights: in any case, and for each gate
+EXCHANGING = 24  # more in a cluster: addresses in other blocks, four h
+LOADS = 20  # more where weights come from shared memory: those on their way
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,6 @@ class Tiles(Residence):
     def loads(self) -> tuple[tuple[int, int], ...]:
         """How many sequences it can have at a time, and the cycles of a step of so many."""
         return ((self.sequences, self.cycles),)
-
-    @property
-    def each(self) -> float:
-        """Cycles of one multiprocessor for a step of one sequence, where there are many."""
-        return self.cycles * self.blocks / self.sequences
 
     @property
     def cycles(self) -> int:

@@ -571,7 +571,7 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
             if (done < count[i % 2] && unit < 256)
                 s.y[half_row(s, d, n, b) * 256 + unit] = h_j[i];
         }
-}
+    }
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;

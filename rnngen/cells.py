@@ -24,7 +24,7 @@ class Cell:
     gates: tuple[str, ...]  # row blocks of weight_ih and weight_hh, top to bottom
     states: tuple[str, ...]  # carried from step to step, h first
     own: tuple[str, ...]  # states of which a unit reads its own old value outside the products
-    words: tuple[str, ...]  # activations that the equations speak
+    words: tuple[str, ...]  # vsigmoid and its like, that the equations speak
     split: tuple[str, ...] = ()  # gates that need W x and U h apart
 
     @property
@@ -39,8 +39,9 @@ class Cell:
         return (*alone, *both, *(Sum(f"{g}_h", g, "h") for g in self.split))
 
 
-LSTM = Cell("LSTM", ("i", "f", "g", "o"), ("h", "c"), own=("c",), words=("sigmoid", "tanh"))
-GRU = Cell("GRU", ("r", "z", "n"), ("h",), own=("h",), words=("sigmoid", "tanh"), split=("n",))
+WORDS = ("sigmoid", "tanh", "fma")
+LSTM = Cell("LSTM", ("i", "f", "g", "o"), ("h", "c"), own=("c",), words=WORDS)
+GRU = Cell("GRU", ("r", "z", "n"), ("h",), own=("h",), words=WORDS, split=("n",))
 RNN = {
     word: Cell("RNN", gates=("a",), states=("h",), own=(), words=(word,))
     for word in ("tanh", "relu")

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from rnngen.cells import Cell
 
-CHAIN = 16  # columns summed by themselves, so that no chain of additions grows with the width
+CHAIN = 24  # columns summed by themselves, so that no chain of additions grows with the width
+CHAIN_ALONE = 16  # of one gate, whose next chain has to begin while this one waits for its sum
+REGISTERS = (15, 16, 32)  # 16 less the one that holds products which cannot be fused with a sum
 ROWS = 6  # most vectors in a tile of several gates; more would only need registers
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
@@ -27,23 +29,32 @@ class Tile:
     gates: int  # G
 
     @property
-    def few(self) -> tuple[int, ...]:
-        """Numbers of vectors whose sums fit 16 registers, beside G weights and one value."""
-        return self._fitting(16)
+    def sizes(self) -> dict[int, tuple[int, ...]]:
+        """Registers of a machine -> numbers of vectors in a tile that takes these, but no fewer."""
+        sizes: dict[int, tuple[int, ...]] = {}
+        for n in range(1, (ROWS if self.gates > 1 else ROWS_ALONE) + 1):
+            takes = self.gates * n + len(self.held(n))
+            have = next(registers for registers in REGISTERS if takes <= registers)
+            sizes[have] = (*sizes.get(have, ()), n)
+        return sizes
+
+    def keeps_weights(self, vectors: int) -> bool:
+        """Whether a column's weights are held, not the vectors' values: whichever are fewer."""
+        return self.gates <= vectors
+
+    def held(self, vectors: int) -> tuple[str, ...]:
+        """C names of what is in registers beside sums: one of the ones, all of the others."""
+        return ("v", *self.weights) if self.keeps_weights(vectors) else (*self.values(vectors), "w")
 
     @property
-    def more(self) -> tuple[int, ...]:
-        """Those that take 32."""
-        return self._fitting(32)[len(self.few) :]
-
-    def _fitting(self, registers: int) -> tuple[int, ...]:
-        most = ROWS if self.gates > 1 else ROWS_ALONE
-        return tuple(n for n in range(1, most + 1) if self.gates * (n + 1) + 1 <= registers)
+    def chain(self) -> int:
+        """Columns that are summed by themselves."""
+        return CHAIN if self.gates > 1 else CHAIN_ALONE
 
     @property
     def span(self) -> int:
         """Columns that half an L1 cache holds, in vectors of 64 bytes."""
-        return L1 // 2 // 64 // self.gates // CHAIN * CHAIN
+        return L1 // 2 // 64 // self.gates // self.chain * self.chain
 
     @property
     def span_rows(self) -> int:
@@ -62,6 +73,10 @@ class Tile:
     def weights(self) -> tuple[str, ...]:
         """C names of one column."""
         return tuple(f"w{gate}" for gate in range(self.gates))
+
+    def values(self, vectors: int) -> tuple[str, ...]:
+        """C names of the vectors' values in one column."""
+        return tuple(f"v{n}" for n in range(vectors))
 
     def sums(self, vector: int, vectors: int) -> tuple[str, ...]:
         """C names of one vector's sums."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnngen.kernel import CHAIN, Kernel, Tile
+from rnngen.kernel import Kernel, Tile
 from rnngen.model import Model, Pass
 from rnngen.outline import Outline
 from rnngen.spec import Spec
@@ -48,10 +48,6 @@ class Plan(Outline):
     @property
     def block(self) -> int:
         return self.kernels[0].block
-
-    @property
-    def chain(self) -> int:
-        return CHAIN
 
     @property
     def group(self) -> int:

@@ -15,6 +15,7 @@ from test_c import run
 
 import rnngen
 from rnngen import build, package, processor
+from rnngen.dtypes import DTYPES
 from rnngen.errors import BuildError
 from rnngen.model import resolve
 from rnngen.plan import decide
@@ -58,10 +59,10 @@ def refusal(s) -> str:
 # Numbers.
 
 
-def built(specs, flags: str):
+def built(specs, flags: str, **environment: str):
     """All levels of all of them in one module."""
     plans = [decide(resolve(s)) for s in specs]
-    with mock.patch.dict(os.environ, CFLAGS=flags):
+    with mock.patch.dict(os.environ, CFLAGS=flags, **environment):
         return plans, build.library(plans)
 
 
@@ -71,9 +72,9 @@ def library(cc):
     return built([from_row(f"r{n}", row, "auto") for n, row in enumerate(ROWS[::2])], "-O2")
 
 
-def networks(library, level: str) -> list[Network]:
+def networks(library, level: str = "") -> list[Network]:
     plans, built = library
-    out = [Network(plan, replace(built, level=f"_{level}")) for plan in plans]
+    out = [Network(plan, replace(built, level=level and f"_{level}")) for plan in plans]
     for seed, network in enumerate(out):
         s = network.spec
         scale = min(1.0, (s.hidden_size / s.input_size) ** 0.5)
@@ -120,13 +121,28 @@ def test_levels_are_bit_identical_where_nothing_is_fused(cc):
 
 
 def test_avx2_and_avx512_are_bit_identical(library):
-    """Both fuse, portable does not. Of a * b + c * d in LSTM and GRU either may be fused."""
+    """Both fuse, portable does not."""
     have("avx512")
     differ = 0
     for portable, narrow, wide in zip(*(networks(library, n) for n in NAMES), strict=True):
         differ += not same_answers(portable, narrow)
-        assert narrow.spec.cell != "rnn" or same_answers(narrow, wide)
+        assert same_answers(narrow, wide)
     assert differ > len(ROWS) // 4
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_compilers_and_widths_that_fuse_are_bit_identical(tool, cell):
+    """gcc and clang, vectors of 32 and of 16 bytes: no compiler chooses what is fused."""
+    have("avx2")
+    specs = [
+        spec(name=f"{dtype}{h}", isa="avx2", hidden_size=h, dtype=dtype, **CELLS[cell])
+        for dtype, h in product(("float32", "float64"), (9, 33))
+    ]
+    narrow = "".join(f" -D{s.name.upper()}_LANES={16 // DTYPES[s.dtype].bytes}" for s in specs)
+    first = networks(built(specs, "-O3", CC=tool("gcc")))
+    for compiler, flags in (("gcc", "-O2" + narrow), ("clang", "-O3"), ("clang", "-O2" + narrow)):
+        others = networks(built(specs, flags, CC=tool(compiler)))
+        assert all(map(same_answers, first, others)), (compiler, flags)
 
 
 @pytest.mark.parametrize("level", NAMES)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nets import spec
 
 import rnngen
+from rnngen import processor
 from rnngen.dtypes import DTYPES
 
 SWEEP = Path(__file__).parent / "c" / "sweep.c"
@@ -106,6 +107,22 @@ def test_float64(cc, tmp_path, lanes, flags):
     assert max(errors[2:]) <= 1e-15
     assert leaks == 0
     check_special(special)
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_compiler_chooses_what_is_fused(tool, tmp_path, compiler, lanes):
+    """Of a * b + c * d it is a * b, whichever comes first: levels and functions agree in bits."""
+    if processor.best() == "portable":
+        pytest.skip("a processor without FMA")
+    for name, text in rnngen.generate(spec(name="act", hidden_size=16)).items():
+        (tmp_path / name).write_text(text)
+    options = ["-O3", "-w", "-mavx2", "-mfma", "-ffp-contract=fast", f"-DACT_LANES={lanes}"]
+    command = [tool(compiler), *options, '-DSOURCE="act.c"', "-I.", str(SWEEP.parent / "fused.c")]
+    subprocess.run([*command, "-o", "fused", "-lm"], cwd=tmp_path, check=True)
+    wrong, telling = map(int, subprocess.check_output(tmp_path / "fused").split())
+    assert wrong == 0
+    assert telling > 1000
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

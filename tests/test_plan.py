@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nets import CELLS, spec, weights
 
-from rnngen.kernel import CHAIN, L1, Tile
+from rnngen.kernel import L1, Tile
 from rnngen.model import resolve
 from rnngen.pack import pack
 from rnngen.plan import decide
@@ -36,14 +36,18 @@ def test_widths_end_at_the_block():
     assert [lanes for _, lanes in plan(hidden_size=64, dtype="float64").widths] == [8, 4, 2]
 
 
-@pytest.mark.parametrize(("gates", "few", "more"), [(1, 9, 0), (3, 4, 2), (4, 2, 4)])
-def test_tiles_fit_registers(gates, few, more):
-    """Sums of a tile, one column of weights and a value: in 16 registers, or in 32."""
+@pytest.mark.parametrize(
+    ("gates", "most"), [(1, {15: 9}), (3, {15: 3, 16: 4, 32: 6}), (4, {15: 2, 16: 3, 32: 6})]
+)
+def test_tiles_fit_registers(gates, most):
+    """Sums of a tile, and a column's weights and a value, or its values and a weight."""
     tile = Tile(gates)
-    assert tile.few == tuple(range(1, few + 1))
-    assert tile.more == tuple(range(few + 1, few + more + 1))
-    assert gates * (few + 1) + 1 <= 16
-    assert tile.span % CHAIN == 0
+    assert {have: sizes[-1] for have, sizes in tile.sizes.items()} == most
+    sizes = [n for sizes in tile.sizes.values() for n in sizes]
+    assert sizes == list(range(1, len(sizes) + 1))
+    for have, n in most.items():
+        assert gates * n + min(gates, n) + 1 <= have
+    assert tile.span % tile.chain == 0
     assert tile.span * gates * 64 <= L1 // 2
 
 

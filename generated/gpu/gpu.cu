@@ -40,6 +40,9 @@ static __device__ __forceinline__ vec vtanh(vec x)
     return s < 0.04f ? near : far;
 }
 
+/* a * b + c. c, a product as well, is rounded first: else the compiler chooses which one it fuses. */
+static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
+
 /* Some steps of one layer, in both directions if it has two: gpu_forward goes through a
  * sequence by stretches, so that the sums of x stay in the cache between two kernels. */
 typedef struct {
@@ -102,9 +105,9 @@ static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec
     vec z = x[1] + h[1];
     vec n_h = h[2];
 
-    n = vtanh(n + vsigmoid(r) * n_h);
+    n = vtanh(vfma(vsigmoid(r), n_h, n));
     z = vsigmoid(z);
-    h_j = (1 - z) * n + z * h_j;
+    h_j = vfma(z, h_j, (1 - z) * n);
     return h_j;
 }
 

@@ -43,6 +43,9 @@ static __device__ __forceinline__ vec vtanh(vec x)
     return s < 0.04f ? near : far;
 }
 
+/* a * b + c. c, a product as well, is rounded first: else the compiler chooses which one it fuses. */
+static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
+
 /* Some steps of one layer, in both directions if it has two: half_forward goes through a
  * sequence by stretches, so that the sums of x stay in the cache between two kernels. */
 typedef struct {
@@ -107,7 +110,7 @@ static __device__ __forceinline__ vec half_cell(const real *x, const real *h, re
     const vec o = x[3] + h[3];
     vec c_j = *c;
 
-    c_j = vsigmoid(f) * c_j + vsigmoid(i) * vtanh(g);
+    c_j = vfma(vsigmoid(f), c_j, vsigmoid(i) * vtanh(g));
     const vec h_j = vsigmoid(o) * vtanh(c_j);
     *c = c_j;
     return h_j;

@@ -139,14 +139,14 @@ static inline void put(real *units, int j, int size, vec v)
 #define KWS_NOINLINE
 #endif
 
-/* What gcc has to be told in the words of the machine, if it has vectors as wide as these. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
+/* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
+#if defined(__GNUC__) && defined(__SSE2__) \
     && (KWS_LANES <= 4 || defined(__AVX__)) && (KWS_LANES <= 8 || defined(__AVX512F__))
-#ifdef __AVX__
+#if defined(__AVX__) && !defined(__clang__)
 #define KWS_ASM
 #endif
-/* It would rather read a vector once for each use than keep it, and rather keep sums that it has no
- * registers for than leave them where they are. */
+/* A vector is kept as it is: read once, not once for each use, and not fused with what comes of it.
+ * gcc would also rather keep sums that it has no registers for than leave them where they are. */
 #define KWS_KEEP(v) __asm__("" : "+v"(v))
 #define KWS_STORED __asm__ volatile("" ::: "memory")
 #else
@@ -157,8 +157,10 @@ static inline void put(real *units, int j, int size, vec v)
 #ifdef KWS_REGISTERS /* the file that includes this one knows */
 #elif defined(__AVX512F__) || defined(__aarch64__)
 #define KWS_REGISTERS 32
-#else
+#elif defined(__FMA__)
 #define KWS_REGISTERS 16
+#else
+#define KWS_REGISTERS 15 /* of 16: one holds products on their way to a sum */
 #endif
 
 /* x, or the bound that it is beyond; NaN stays. */
@@ -213,6 +215,13 @@ static inline vec vtanh(vec x)
     return m / (2 - m);
 }
 
+/* a * b + c. c, a product as well, is rounded first: else a compiler chooses which one it fuses. */
+static inline vec vfma(vec a, vec b, vec c)
+{
+    KWS_KEEP(c);
+    return a * b + c;
+}
+
 /* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
     kws_state *s; /* [B] */
@@ -252,14 +261,14 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 16 columns at a time are summed by themselves: short
- * chains are fast and exact. */
+ * are `next` after those of the one before. 24 columns at a time are summed by
+ * themselves: short chains are exact, and the next one begins before this one ends. */
 static KWS_INLINE void kws_product_3x1(const row *p, const real *x, int width, vec *sums)
 {
     for (int k = 0, end; k < width; k = end) {
         vec s0 = splat(0), s1 = splat(0), s2 = splat(0);
 
-        end = width - k < 16 ? width : k + 16;
+        end = width - k < 24 ? width : k + 24;
         for (int i = k; i < end; i++, p += 3) {
             const vec v = splat(x[i]);
 
@@ -277,20 +286,23 @@ static KWS_NOINLINE void kws_product_3x2(
     for (int k = from, end; k < to; k = end) {
         vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
         vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
-        vec v, w0, w1, w2, *s = sums;
+        vec v0, v1, w, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 3) {
-            w0 = load(p[0]);
-            KWS_KEEP(w0);
-            w1 = load(p[1]);
-            KWS_KEEP(w1);
-            w2 = load(p[2]);
-            KWS_KEEP(w2);
-            v = splat(x0[i]);
-            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
-            v = splat(x1[i]);
-            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v0 = splat(x0[i]);
+            KWS_KEEP(v0);
+            v1 = splat(x1[i]);
+            KWS_KEEP(v1);
+            w = load(p[0]);
+            KWS_KEEP(w);
+            s0_0 += v0 * w; s1_0 += v1 * w;
+            w = load(p[1]);
+            KWS_KEEP(w);
+            s0_1 += v0 * w; s1_1 += v1 * w;
+            w = load(p[2]);
+            KWS_KEEP(w);
+            s0_2 += v0 * w; s1_2 += v1 * w;
         }
         s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
         s[0] += s1_0; s[1] += s1_1; s[2] += s1_2;
@@ -309,7 +321,7 @@ static KWS_NOINLINE void kws_product_3x3(
         vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -331,6 +343,8 @@ static KWS_NOINLINE void kws_product_3x3(
     }
 }
 
+#if KWS_REGISTERS >= 16
+
 static KWS_NOINLINE void kws_product_3x4(
     const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
 {
@@ -344,7 +358,7 @@ static KWS_NOINLINE void kws_product_3x4(
         vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -369,7 +383,9 @@ static KWS_NOINLINE void kws_product_3x4(
     }
 }
 
-#if KWS_REGISTERS == 32
+#endif
+
+#if KWS_REGISTERS >= 32
 
 static KWS_NOINLINE void kws_product_3x5(
     const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
@@ -385,7 +401,7 @@ static KWS_NOINLINE void kws_product_3x5(
         vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -428,7 +444,7 @@ static KWS_NOINLINE void kws_product_3x6(
         vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -465,13 +481,13 @@ static KWS_NOINLINE void kws_product_3x6(
 static void kws_tiles_3(
     const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
 {
-    enum { MOST = KWS_REGISTERS == 32 ? 6 : 4 };
+    enum { MOST = KWS_REGISTERS >= 32 ? 6 : KWS_REGISTERS >= 16 ? 4 : 3 };
 
     for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {
-#if KWS_REGISTERS == 32
+#if KWS_REGISTERS >= 32
         case 6:
             kws_product_3x6(p, x, from, to, sums, next);
             break;
@@ -479,9 +495,11 @@ static void kws_tiles_3(
             kws_product_3x5(p, x, from, to, sums, next);
             break;
 #endif
+#if KWS_REGISTERS >= 16
         case 4:
             kws_product_3x4(p, x, from, to, sums, next);
             break;
+#endif
         case 3:
             kws_product_3x3(p, x, from, to, sums, next);
             break;
@@ -502,8 +520,8 @@ static void kws_tiles_3(
 static void kws_product_3(
     const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 240) {
-        end = width - k < 80 ? width : k + 80;
+    for (int k = 0, end; k < width; k = end, p += 216) {
+        end = width - k < 72 ? width : k + 72;
         kws_tiles_3(p, x, n, k, end, sums, next);
     }
 }
@@ -521,9 +539,9 @@ static KWS_NOINLINE void kws_cells(
         vec n = sums[0], r = sums[1], z = sums[2], n_h = sums[3];
         vec h_j = get(*h, j, 64);
 
-        n = vtanh(n + vsigmoid(r) * n_h);
+        n = vtanh(vfma(vsigmoid(r), n_h, n));
         z = vsigmoid(z);
-        h_j = (1 - z) * n + z * h_j;
+        h_j = vfma(z, h_j, (1 - z) * n);
         put(*y, j, 64, h_j);
     }
 }

@@ -144,7 +144,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_836c310f7f322952",
+    "kws._kws_86b44047513cbea3",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -135,14 +135,14 @@ static inline void put(real *units, int j, int size, vec v)
 #define NOTEBOOK_LSTM_NOINLINE
 #endif
 
-/* What gcc has to be told in the words of the machine, if it has vectors as wide as these. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
+/* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
+#if defined(__GNUC__) && defined(__SSE2__) \
     && (NOTEBOOK_LSTM_LANES <= 4 || defined(__AVX__)) && (NOTEBOOK_LSTM_LANES <= 8 || defined(__AVX512F__))
-#ifdef __AVX__
+#if defined(__AVX__) && !defined(__clang__)
 #define NOTEBOOK_LSTM_ASM
 #endif
-/* It would rather read a vector once for each use than keep it, and rather keep sums that it has no
- * registers for than leave them where they are. */
+/* A vector is kept as it is: read once, not once for each use, and not fused with what comes of it.
+ * gcc would also rather keep sums that it has no registers for than leave them where they are. */
 #define NOTEBOOK_LSTM_KEEP(v) __asm__("" : "+v"(v))
 #define NOTEBOOK_LSTM_STORED __asm__ volatile("" ::: "memory")
 #else
@@ -153,8 +153,10 @@ static inline void put(real *units, int j, int size, vec v)
 #ifdef NOTEBOOK_LSTM_REGISTERS /* the file that includes this one knows */
 #elif defined(__AVX512F__) || defined(__aarch64__)
 #define NOTEBOOK_LSTM_REGISTERS 32
-#else
+#elif defined(__FMA__)
 #define NOTEBOOK_LSTM_REGISTERS 16
+#else
+#define NOTEBOOK_LSTM_REGISTERS 15 /* of 16: one holds products on their way to a sum */
 #endif
 
 /* x, or the bound that it is beyond; NaN stays. */
@@ -209,6 +211,13 @@ static inline vec vtanh(vec x)
     return m / (2 - m);
 }
 
+/* a * b + c. c, a product as well, is rounded first: else a compiler chooses which one it fuses. */
+static inline vec vfma(vec a, vec b, vec c)
+{
+    NOTEBOOK_LSTM_KEEP(c);
+    return a * b + c;
+}
+
 /* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
     notebook_lstm_state *s; /* [B] */
@@ -248,14 +257,14 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 16 columns at a time are summed by themselves: short
- * chains are fast and exact. */
+ * are `next` after those of the one before. 24 columns at a time are summed by
+ * themselves: short chains are exact, and the next one begins before this one ends. */
 static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_4x1(const row *p, const real *x, int width, vec *sums)
 {
     for (int k = 0, end; k < width; k = end) {
         vec s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
 
-        end = width - k < 16 ? width : k + 16;
+        end = width - k < 24 ? width : k + 24;
         for (int i = k; i < end; i++, p += 4) {
             const vec v = splat(x[i]);
 
@@ -273,22 +282,26 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
     for (int k = from, end; k < to; k = end) {
         vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
         vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
-        vec v, w0, w1, w2, w3, *s = sums;
+        vec v0, v1, w, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 4) {
-            w0 = load(p[0]);
-            NOTEBOOK_LSTM_KEEP(w0);
-            w1 = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w1);
-            w2 = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w2);
-            w3 = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w3);
-            v = splat(x0[i]);
-            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
-            v = splat(x1[i]);
-            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            v0 = splat(x0[i]);
+            NOTEBOOK_LSTM_KEEP(v0);
+            v1 = splat(x1[i]);
+            NOTEBOOK_LSTM_KEEP(v1);
+            w = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_0 += v0 * w; s1_0 += v1 * w;
+            w = load(p[1]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_1 += v0 * w; s1_1 += v1 * w;
+            w = load(p[2]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_2 += v0 * w; s1_2 += v1 * w;
+            w = load(p[3]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_3 += v0 * w; s1_3 += v1 * w;
         }
         s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
         s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3;
@@ -296,7 +309,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
     }
 }
 
-#if NOTEBOOK_LSTM_REGISTERS == 32
+#if NOTEBOOK_LSTM_REGISTERS >= 16
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
     const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
@@ -307,24 +320,28 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
         vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
         vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
         vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
-        vec v, w0, w1, w2, w3, *s = sums;
+        vec v0, v1, v2, w, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 4) {
-            w0 = load(p[0]);
-            NOTEBOOK_LSTM_KEEP(w0);
-            w1 = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w1);
-            w2 = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w2);
-            w3 = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w3);
-            v = splat(x0[i]);
-            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
-            v = splat(x1[i]);
-            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
-            v = splat(x2[i]);
-            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            v0 = splat(x0[i]);
+            NOTEBOOK_LSTM_KEEP(v0);
+            v1 = splat(x1[i]);
+            NOTEBOOK_LSTM_KEEP(v1);
+            v2 = splat(x2[i]);
+            NOTEBOOK_LSTM_KEEP(v2);
+            w = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_0 += v0 * w; s1_0 += v1 * w; s2_0 += v2 * w;
+            w = load(p[1]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_1 += v0 * w; s1_1 += v1 * w; s2_1 += v2 * w;
+            w = load(p[2]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_2 += v0 * w; s1_2 += v1 * w; s2_2 += v2 * w;
+            w = load(p[3]);
+            NOTEBOOK_LSTM_KEEP(w);
+            s0_3 += v0 * w; s1_3 += v1 * w; s2_3 += v2 * w;
         }
         s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
         s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
@@ -332,6 +349,10 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
         NOTEBOOK_LSTM_STORED;
     }
 }
+
+#endif
+
+#if NOTEBOOK_LSTM_REGISTERS >= 32
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
     const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
@@ -346,7 +367,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
         vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
@@ -387,7 +408,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
         vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
@@ -432,7 +453,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
         vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0), s5_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < 24 ? to : k + 24;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
@@ -471,13 +492,13 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
 static void notebook_lstm_tiles_4(
     const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
 {
-    enum { MOST = NOTEBOOK_LSTM_REGISTERS == 32 ? 6 : 2 };
+    enum { MOST = NOTEBOOK_LSTM_REGISTERS >= 32 ? 6 : NOTEBOOK_LSTM_REGISTERS >= 16 ? 3 : 2 };
 
     for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {
-#if NOTEBOOK_LSTM_REGISTERS == 32
+#if NOTEBOOK_LSTM_REGISTERS >= 32
         case 6:
             notebook_lstm_product_4x6(p, x, from, to, sums, next);
             break;
@@ -487,6 +508,8 @@ static void notebook_lstm_tiles_4(
         case 4:
             notebook_lstm_product_4x4(p, x, from, to, sums, next);
             break;
+#endif
+#if NOTEBOOK_LSTM_REGISTERS >= 16
         case 3:
             notebook_lstm_product_4x3(p, x, from, to, sums, next);
             break;
@@ -508,8 +531,8 @@ static void notebook_lstm_tiles_4(
 static void notebook_lstm_product_4(
     const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 256) {
-        end = width - k < 64 ? width : k + 64;
+    for (int k = 0, end; k < width; k = end, p += 192) {
+        end = width - k < 48 ? width : k + 48;
         notebook_lstm_tiles_4(p, x, n, k, end, sums, next);
     }
 }
@@ -527,7 +550,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells(
         const vec i = sums[0], f = sums[1], g = sums[2], o = sums[3];
         vec c_j = get(*c, j, 2);
 
-        c_j = vsigmoid(f) * c_j + vsigmoid(i) * vtanh(g);
+        c_j = vfma(vsigmoid(f), c_j, vsigmoid(i) * vtanh(g));
         const vec h_j = vsigmoid(o) * vtanh(c_j);
         put(*c, j, 2, c_j);
         put(*y, j, 2, h_j);

@@ -129,14 +129,14 @@ static inline void put(real *units, int j, int size, vec v)
 #define TONE_NOINLINE
 #endif
 
-/* What gcc has to be told in the words of the machine, if it has vectors as wide as these. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__) \
+/* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
+#if defined(__GNUC__) && defined(__SSE2__) \
     && (TONE_LANES <= 4 || defined(__AVX__)) && (TONE_LANES <= 8 || defined(__AVX512F__))
-#ifdef __AVX__
+#if defined(__AVX__) && !defined(__clang__)
 #define TONE_ASM
 #endif
-/* It would rather read a vector once for each use than keep it, and rather keep sums that it has no
- * registers for than leave them where they are. */
+/* A vector is kept as it is: read once, not once for each use, and not fused with what comes of it.
+ * gcc would also rather keep sums that it has no registers for than leave them where they are. */
 #define TONE_KEEP(v) __asm__("" : "+v"(v))
 #define TONE_STORED __asm__ volatile("" ::: "memory")
 #else
@@ -147,8 +147,10 @@ static inline void put(real *units, int j, int size, vec v)
 #ifdef TONE_REGISTERS /* the file that includes this one knows */
 #elif defined(__AVX512F__) || defined(__aarch64__)
 #define TONE_REGISTERS 32
-#else
+#elif defined(__FMA__)
 #define TONE_REGISTERS 16
+#else
+#define TONE_REGISTERS 15 /* of 16: one holds products on their way to a sum */
 #endif
 
 /* x, or the bound that it is beyond; NaN stays. */
@@ -232,8 +234,8 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 16 columns at a time are summed by themselves: short
- * chains are fast and exact. */
+ * are `next` after those of the one before. 16 columns at a time are summed by
+ * themselves: short chains are exact, and the next one begins before this one ends. */
 static TONE_INLINE void tone_product_1x1(const row *p, const real *x, int width, vec *sums)
 {
     int k = 0;

@@ -13,6 +13,7 @@
 
 #include <cmath>
 
+using std::fma;
 using std::max;
 using std::min;
 

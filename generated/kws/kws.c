@@ -60,10 +60,10 @@
 #error "KWS_LANES: a divisor of 16"
 #endif
 
-enum { LANES = KWS_LANES };
+enum { BLOCK = 16, LANES = KWS_LANES };
 
 typedef float real;
-typedef real row[16]; /* of packed weights: a block of units side by side */
+typedef real row[BLOCK]; /* of packed weights: a block of units side by side */
 
 #if KWS_LANES == 1
 
@@ -137,6 +137,13 @@ static inline void put(real *units, int j, int size, vec v)
 #else
 #define KWS_INLINE inline
 #define KWS_NOINLINE
+#endif
+
+/* A short loop that is better done by two turns at once; clang would run out of registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define KWS_TWICE _Pragma("GCC unroll 2")
+#else
+#define KWS_TWICE
 #endif
 
 /* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
@@ -289,6 +296,7 @@ static KWS_NOINLINE void kws_product_3x2(
         vec v0, v1, w, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        KWS_TWICE
         for (int i = k; i < end; i++, p += 3) {
             v0 = splat(x0[i]);
             KWS_KEEP(v0);
@@ -322,6 +330,7 @@ static KWS_NOINLINE void kws_product_3x3(
         vec v, w0, w1, w2, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        KWS_TWICE
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -359,6 +368,7 @@ static KWS_NOINLINE void kws_product_3x4(
         vec v, w0, w1, w2, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        KWS_TWICE
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -516,13 +526,16 @@ static void kws_tiles_3(
     }
 }
 
-/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+/* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
+ * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void kws_product_3(
-    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
     for (int k = 0, end; k < width; k = end, p += 216) {
         end = width - k < 72 ? width : k + 72;
-        kws_tiles_3(p, x, n, k, end, sums, next);
+        for (int u = 0; u < BLOCK && u < units; u += LANES)
+            kws_tiles_3(
+                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -586,17 +599,20 @@ static void kws_gru_40_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 64; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
+    for (int j = 0; j < 64; j += BLOCK, w += 5056) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        kws_product_3(p + 4, x, n, 40, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        kws_product_3(p + 4, 64 - j, x, n, 40, s, 4);
     }
 }
 
@@ -607,16 +623,17 @@ static void kws_gru_40_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 64; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
+    for (int j = 0; j < 64; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 5056);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            kws_gru_40_rest(w, s, h[0], y[0], j);
-            continue;
-        }
-        kws_product_3(p + 124, h, n, 64, s + 1, 4);
-        kws_cells(s, 4, n, h, y, j);
+        if (n > 1)
+            kws_product_3(p + 124, 64 - j, h, n, 64, s + 1, 4);
+        for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
+            if (n > 1)
+                kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
+            else
+                kws_gru_40_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
     }
 }
 
@@ -660,17 +677,20 @@ static void kws_gru_64_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 64; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
+    for (int j = 0; j < 64; j += BLOCK, w += 6208) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        kws_product_3(p + 4, x, n, 64, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        kws_product_3(p + 4, 64 - j, x, n, 64, s, 4);
     }
 }
 
@@ -681,16 +701,17 @@ static void kws_gru_64_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 64; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
+    for (int j = 0; j < 64; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 6208);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            kws_gru_64_rest(w, s, h[0], y[0], j);
-            continue;
-        }
-        kws_product_3(p + 196, h, n, 64, s + 1, 4);
-        kws_cells(s, 4, n, h, y, j);
+        if (n > 1)
+            kws_product_3(p + 196, 64 - j, h, n, 64, s + 1, 4);
+        for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
+            if (n > 1)
+                kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
+            else
+                kws_gru_64_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
     }
 }
 

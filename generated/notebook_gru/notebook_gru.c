@@ -55,10 +55,10 @@
 #error "NOTEBOOK_GRU_LANES: a divisor of 4"
 #endif
 
-enum { LANES = NOTEBOOK_GRU_LANES };
+enum { BLOCK = 4, LANES = NOTEBOOK_GRU_LANES };
 
 typedef float real;
-typedef real row[4]; /* of packed weights: a block of units side by side */
+typedef real row[BLOCK]; /* of packed weights: a block of units side by side */
 
 #if NOTEBOOK_GRU_LANES == 1
 
@@ -132,6 +132,13 @@ static inline void put(real *units, int j, int size, vec v)
 #else
 #define NOTEBOOK_GRU_INLINE inline
 #define NOTEBOOK_GRU_NOINLINE
+#endif
+
+/* A short loop that is better done by two turns at once; clang would run out of registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define NOTEBOOK_GRU_TWICE _Pragma("GCC unroll 2")
+#else
+#define NOTEBOOK_GRU_TWICE
 #endif
 
 /* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
@@ -284,6 +291,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x2(
         vec v0, v1, w, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        NOTEBOOK_GRU_TWICE
         for (int i = k; i < end; i++, p += 3) {
             v0 = splat(x0[i]);
             NOTEBOOK_GRU_KEEP(v0);
@@ -317,6 +325,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x3(
         vec v, w0, w1, w2, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        NOTEBOOK_GRU_TWICE
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             NOTEBOOK_GRU_KEEP(w0);
@@ -354,6 +363,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x4(
         vec v, w0, w1, w2, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        NOTEBOOK_GRU_TWICE
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             NOTEBOOK_GRU_KEEP(w0);
@@ -511,13 +521,16 @@ static void notebook_gru_tiles_3(
     }
 }
 
-/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+/* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
+ * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void notebook_gru_product_3(
-    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
     for (int k = 0, end; k < width; k = end, p += 216) {
         end = width - k < 72 ? width : k + 72;
-        notebook_gru_tiles_3(p, x, n, k, end, sums, next);
+        for (int u = 0; u < BLOCK && u < units; u += LANES)
+            notebook_gru_tiles_3(
+                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -581,17 +594,20 @@ static void notebook_gru_gru_1_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK, w += 52) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        notebook_gru_product_3(p + 4, x, n, 1, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        notebook_gru_product_3(p + 4, 2 - j, x, n, 1, s, 4);
     }
 }
 
@@ -602,16 +618,17 @@ static void notebook_gru_gru_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 52);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            notebook_gru_gru_1_rest(w, s, h[0], y[0], j);
-            continue;
-        }
-        notebook_gru_product_3(p + 7, h, n, 2, s + 1, 4);
-        notebook_gru_cells(s, 4, n, h, y, j);
+        if (n > 1)
+            notebook_gru_product_3(p + 7, 2 - j, h, n, 2, s + 1, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            if (n > 1)
+                notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
+            else
+                notebook_gru_gru_1_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
     }
 }
 
@@ -655,17 +672,20 @@ static void notebook_gru_gru_4_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK, w += 88) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        notebook_gru_product_3(p + 4, x, n, 4, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        notebook_gru_product_3(p + 4, 2 - j, x, n, 4, s, 4);
     }
 }
 
@@ -676,16 +696,17 @@ static void notebook_gru_gru_4_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 88);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            notebook_gru_gru_4_rest(w, s, h[0], y[0], j);
-            continue;
-        }
-        notebook_gru_product_3(p + 16, h, n, 2, s + 1, 4);
-        notebook_gru_cells(s, 4, n, h, y, j);
+        if (n > 1)
+            notebook_gru_product_3(p + 16, 2 - j, h, n, 2, s + 1, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            if (n > 1)
+                notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
+            else
+                notebook_gru_gru_4_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
     }
 }
 

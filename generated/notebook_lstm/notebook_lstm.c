@@ -56,10 +56,10 @@
 #error "NOTEBOOK_LSTM_LANES: a divisor of 4"
 #endif
 
-enum { LANES = NOTEBOOK_LSTM_LANES };
+enum { BLOCK = 4, LANES = NOTEBOOK_LSTM_LANES };
 
 typedef float real;
-typedef real row[4]; /* of packed weights: a block of units side by side */
+typedef real row[BLOCK]; /* of packed weights: a block of units side by side */
 
 #if NOTEBOOK_LSTM_LANES == 1
 
@@ -133,6 +133,13 @@ static inline void put(real *units, int j, int size, vec v)
 #else
 #define NOTEBOOK_LSTM_INLINE inline
 #define NOTEBOOK_LSTM_NOINLINE
+#endif
+
+/* A short loop that is better done by two turns at once; clang would run out of registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define NOTEBOOK_LSTM_TWICE _Pragma("GCC unroll 2")
+#else
+#define NOTEBOOK_LSTM_TWICE
 #endif
 
 /* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
@@ -285,6 +292,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
         vec v0, v1, w, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        NOTEBOOK_LSTM_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
             NOTEBOOK_LSTM_KEEP(v0);
@@ -323,6 +331,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
         vec v0, v1, v2, w, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        NOTEBOOK_LSTM_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
             NOTEBOOK_LSTM_KEEP(v0);
@@ -527,13 +536,16 @@ static void notebook_lstm_tiles_4(
     }
 }
 
-/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+/* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
+ * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void notebook_lstm_product_4(
-    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
     for (int k = 0, end; k < width; k = end, p += 192) {
         end = width - k < 48 ? width : k + 48;
-        notebook_lstm_tiles_4(p, x, n, k, end, sums, next);
+        for (int u = 0; u < BLOCK && u < units; u += LANES)
+            notebook_lstm_tiles_4(
+                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -597,17 +609,20 @@ static void notebook_lstm_lstm_1_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_lstm_lstm_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 64 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK, w += 64) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        notebook_lstm_product_4(p + 4, x, n, 1, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        notebook_lstm_product_4(p + 4, 2 - j, x, n, 1, s, 4);
     }
 }
 
@@ -619,16 +634,17 @@ static void notebook_lstm_lstm_1_advance(
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 64 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 64);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            notebook_lstm_lstm_1_rest(w, s, h[0], c[0], y[0], j);
-            continue;
-        }
-        notebook_lstm_product_4(p + 8, h, n, 2, s, 4);
-        notebook_lstm_cells(s, 4, n, c, y, j);
+        if (n > 1)
+            notebook_lstm_product_4(p + 8, 2 - j, h, n, 2, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            if (n > 1)
+                notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
+            else
+                notebook_lstm_lstm_1_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
     }
 }
 
@@ -672,17 +688,20 @@ static void notebook_lstm_lstm_4_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_lstm_lstm_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 112 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK, w += 112) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        notebook_lstm_product_4(p + 4, x, n, 4, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        notebook_lstm_product_4(p + 4, 2 - j, x, n, 4, s, 4);
     }
 }
 
@@ -694,16 +713,17 @@ static void notebook_lstm_lstm_4_advance(
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += LANES) {
-        const row *const p = (const row *)(w + j / 4 * 112 + j % 4);
+    for (int j = 0; j < 2; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 112);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            notebook_lstm_lstm_4_rest(w, s, h[0], c[0], y[0], j);
-            continue;
-        }
-        notebook_lstm_product_4(p + 20, h, n, 2, s, 4);
-        notebook_lstm_cells(s, 4, n, c, y, j);
+        if (n > 1)
+            notebook_lstm_product_4(p + 20, 2 - j, h, n, 2, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+            if (n > 1)
+                notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
+            else
+                notebook_lstm_lstm_4_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
     }
 }
 

@@ -60,10 +60,10 @@
 #error "PROJECTED_LANES: a divisor of 16"
 #endif
 
-enum { LANES = PROJECTED_LANES };
+enum { BLOCK = 16, LANES = PROJECTED_LANES };
 
 typedef float real;
-typedef real row[16]; /* of packed weights: a block of units side by side */
+typedef real row[BLOCK]; /* of packed weights: a block of units side by side */
 
 #if PROJECTED_LANES == 1
 
@@ -137,6 +137,13 @@ static inline void put(real *units, int j, int size, vec v)
 #else
 #define PROJECTED_INLINE inline
 #define PROJECTED_NOINLINE
+#endif
+
+/* A short loop that is better done by two turns at once; clang would run out of registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define PROJECTED_TWICE _Pragma("GCC unroll 2")
+#else
+#define PROJECTED_TWICE
 #endif
 
 /* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
@@ -293,6 +300,7 @@ static PROJECTED_NOINLINE void projected_product_1x2(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -319,6 +327,7 @@ static PROJECTED_NOINLINE void projected_product_1x3(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -350,6 +359,7 @@ static PROJECTED_NOINLINE void projected_product_1x4(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -385,6 +395,7 @@ static PROJECTED_NOINLINE void projected_product_1x5(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -424,6 +435,7 @@ static PROJECTED_NOINLINE void projected_product_1x6(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -468,6 +480,7 @@ static PROJECTED_NOINLINE void projected_product_1x7(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -516,6 +529,7 @@ static PROJECTED_NOINLINE void projected_product_1x8(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -568,6 +582,7 @@ static PROJECTED_NOINLINE void projected_product_1x9(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -647,13 +662,16 @@ static void projected_tiles_1(
     }
 }
 
-/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+/* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
+ * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void projected_product_1(
-    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
     for (int k = 0, end; k < width; k = end, p += 256) {
         end = width - k < 256 ? width : k + 256;
-        projected_tiles_1(p, x, n, k, end, sums, next);
+        for (int u = 0; u < BLOCK && u < units; u += LANES)
+            projected_tiles_1(
+                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -683,6 +701,7 @@ static PROJECTED_NOINLINE void projected_product_4x2(
         vec v0, v1, w, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
             PROJECTED_KEEP(v0);
@@ -721,6 +740,7 @@ static PROJECTED_NOINLINE void projected_product_4x3(
         vec v0, v1, v2, w, *s = sums;
 
         end = to - k < 24 ? to : k + 24;
+        PROJECTED_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
             PROJECTED_KEEP(v0);
@@ -925,13 +945,16 @@ static void projected_tiles_4(
     }
 }
 
-/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+/* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
+ * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void projected_product_4(
-    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
     for (int k = 0, end; k < width; k = end, p += 192) {
         end = width - k < 48 ? width : k + 48;
-        projected_tiles_4(p, x, n, k, end, sums, next);
+        for (int u = 0; u < BLOCK && u < units; u += LANES)
+            projected_tiles_4(
+                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -1007,31 +1030,34 @@ static void projected_lstm_6_step(
 /* The same for n rows, all units. */
 static void projected_lstm_6_project_rows(const real *w, const real *const *m, size_t n, real *const *y)
 {
-    for (int j = 0; j < 5; j += LANES) {
-        vec sums[36];
+    for (int j = 0; j < 5; j += BLOCK, w += 192) {
+        vec sums[BLOCK / LANES * 36];
 
-        for (size_t r = 0; r < n; r++)
-            sums[r] = splat(0);
-        projected_product_1((const row *)(w + j / 16 * 192 + j % 16), m, n, 12, sums, 1);
-        for (size_t r = 0; r < n; r++)
-            put(y[r], j, 5, sums[r]);
+        memset(sums, 0, sizeof sums);
+        projected_product_1((const row *)w, 5 - j, m, n, 12, sums, 1);
+        for (int u = 0; u < BLOCK && j + u < 5; u += LANES)
+            for (size_t r = 0; r < n; r++)
+                put(y[r], j + u, 5, (sums + u / LANES * 36)[r]);
     }
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void projected_lstm_6_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 12; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+    for (int j = 0; j < 12; j += BLOCK, w += 768) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 4 + 0] = load(p[0]);
-            s[r * 4 + 1] = load(p[1]);
-            s[r * 4 + 2] = load(p[2]);
-            s[r * 4 + 3] = load(p[3]);
-        }
-        projected_product_4(p + 4, x, n, 6, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 144 + r * 4;
+
+                s_r[0] = load(p[0] + u);
+                s_r[1] = load(p[1] + u);
+                s_r[2] = load(p[2] + u);
+                s_r[3] = load(p[3] + u);
+            }
+        projected_product_4(p + 4, 12 - j, x, n, 6, s, 4);
     }
 }
 
@@ -1043,16 +1069,17 @@ static void projected_lstm_6_advance(
     real *const *const c = rows->c + from;
     real *const *const y = rows->m + from;
 
-    for (int j = 0; j < 12; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+    for (int j = 0; j < 12; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 768);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n == 1) {
-            projected_lstm_6_rest(w, s, h[0], c[0], y[0], j);
-            continue;
-        }
-        projected_product_4(p + 28, h, n, 5, s, 4);
-        projected_cells(s, 4, n, c, y, j);
+        if (n > 1)
+            projected_product_4(p + 28, 12 - j, h, n, 5, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
+            if (n > 1)
+                projected_cells(s + u / LANES * 144, 4, n, c, y, j + u);
+            else
+                projected_lstm_6_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
     }
     projected_lstm_6_project_rows(w + 768, (const real *const *)y, n, rows->y + from);
 }

@@ -61,10 +61,10 @@
 #error "TONE_LANES: a divisor of 16"
 #endif
 
-enum { LANES = TONE_LANES };
+enum { BLOCK = 16, LANES = TONE_LANES };
 
 typedef float real;
-typedef real row[16]; /* of packed weights: a block of units side by side */
+typedef real row[BLOCK]; /* of packed weights: a block of units side by side */
 
 #if TONE_LANES == 1
 
@@ -127,6 +127,13 @@ static inline void put(real *units, int j, int size, vec v)
 #else
 #define TONE_INLINE inline
 #define TONE_NOINLINE
+#endif
+
+/* A short loop that is better done by two turns at once; clang would run out of registers. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define TONE_TWICE _Pragma("GCC unroll 2")
+#else
+#define TONE_TWICE
 #endif
 
 /* What compilers have to be told in the machine's words, if it has vectors as wide as these. */
@@ -267,6 +274,7 @@ static TONE_NOINLINE void tone_product_1x2(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -293,6 +301,7 @@ static TONE_NOINLINE void tone_product_1x3(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -324,6 +333,7 @@ static TONE_NOINLINE void tone_product_1x4(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -359,6 +369,7 @@ static TONE_NOINLINE void tone_product_1x5(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -398,6 +409,7 @@ static TONE_NOINLINE void tone_product_1x6(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -442,6 +454,7 @@ static TONE_NOINLINE void tone_product_1x7(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -490,6 +503,7 @@ static TONE_NOINLINE void tone_product_1x8(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -542,6 +556,7 @@ static TONE_NOINLINE void tone_product_1x9(
         vec v, w0, *s = sums;
 
         end = to - k < 16 ? to : k + 16;
+        TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             TONE_KEEP(w0);
@@ -621,13 +636,16 @@ static void tone_tiles_1(
     }
 }
 
-/* The same for all columns, at a time as many as stay in an L1 cache for all tiles. */
+/* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
+ * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void tone_product_1(
-    const row *p, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
 {
     for (int k = 0, end; k < width; k = end, p += 256) {
         end = width - k < 256 ? width : k + 256;
-        tone_tiles_1(p, x, n, k, end, sums, next);
+        for (int u = 0; u < BLOCK && u < units; u += LANES)
+            tone_tiles_1(
+                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -686,14 +704,17 @@ static void tone_rnn_1_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][1]. */
 static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 16; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+    for (int j = 0; j < 16; j += BLOCK, w += 288) {
+        const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 36);
 
-        for (size_t r = 0; r < n; r++) {
-            s[r * 1 + 0] = load(p[0]);
-        }
-        tone_product_1(p + 1, x, n, 1, s, 1);
+        for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
+            for (size_t r = 0; r < n; r++) {
+                vec *const s_r = s + u / LANES * 36 + r * 1;
+
+                s_r[0] = load(p[0] + u);
+            }
+        tone_product_1(p + 1, 16 - j, x, n, 1, s, 1);
     }
 }
 
@@ -704,16 +725,17 @@ static void tone_rnn_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 16; j += LANES) {
-        const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+    for (int j = 0; j < 16; j += BLOCK) {
+        const row *const p = (const row *)(w + j / BLOCK * 288);
         vec *const s = (vec *)(sums + j * 36) + from * 1;
 
-        if (n == 1) {
-            tone_rnn_1_rest(w, s, h[0], y[0], j);
-            continue;
-        }
-        tone_product_1(p + 2, h, n, 16, s, 1);
-        tone_cells(s, 1, n, y, j);
+        if (n > 1)
+            tone_product_1(p + 2, 16 - j, h, n, 16, s, 1);
+        for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
+            if (n > 1)
+                tone_cells(s + u / LANES * 36, 1, n, y, j + u);
+            else
+                tone_rnn_1_rest(w, s + u / LANES * 36, h[0], y[0], j + u);
     }
 }
 

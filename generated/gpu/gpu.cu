@@ -40,7 +40,7 @@ static __device__ __forceinline__ vec vtanh(vec x)
     return s < 0.04f ? near : far;
 }
 
-/* a * b + c. c, a product as well, is rounded first: else the compiler chooses which one it fuses. */
+/* a * b + c. Of two products the compiler would choose which one it fuses; here it is a * b. */
 static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
 
 /* Some steps of one layer, in both directions if it has two: gpu_forward goes through a

@@ -222,7 +222,7 @@ static inline vec vtanh(vec x)
     return m / (2 - m);
 }
 
-/* a * b + c. c, a product as well, is rounded first: else a compiler chooses which one it fuses. */
+/* a * b + c. Of two products a compiler would choose which one it fuses; here it is a * b. */
 static inline vec vfma(vec a, vec b, vec c)
 {
     KWS_KEEP(c);
@@ -569,7 +569,7 @@ static KWS_NOINLINE void kws_cells(
 static KWS_NOINLINE void kws_gru_40_tile(
     const real *w, const real *x, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 5056 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     kws_product_3x1(p + 4, x, 40, sums);
@@ -581,7 +581,7 @@ static KWS_NOINLINE void kws_gru_40_tile(
 static KWS_NOINLINE void kws_gru_40_rest(
     const real *w, const vec *ahead, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 5056 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 5056 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
@@ -647,7 +647,7 @@ static void kws_gru_40_advance(
 static KWS_NOINLINE void kws_gru_64_tile(
     const real *w, const real *x, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 6208 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     kws_product_3x1(p + 4, x, 64, sums);
@@ -659,7 +659,7 @@ static KWS_NOINLINE void kws_gru_64_tile(
 static KWS_NOINLINE void kws_gru_64_rest(
     const real *w, const vec *ahead, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 6208 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 6208 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);

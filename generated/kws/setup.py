@@ -144,7 +144,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_e0b3530dc206d24b",
+    "kws._kws_068b159b8fb18db8",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -217,7 +217,7 @@ static inline vec vtanh(vec x)
     return m / (2 - m);
 }
 
-/* a * b + c. c, a product as well, is rounded first: else a compiler chooses which one it fuses. */
+/* a * b + c. Of two products a compiler would choose which one it fuses; here it is a * b. */
 static inline vec vfma(vec a, vec b, vec c)
 {
     NOTEBOOK_GRU_KEEP(c);
@@ -564,7 +564,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
     const real *w, const real *x, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 52 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     notebook_gru_product_3x1(p + 4, x, 1, sums);
@@ -576,7 +576,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_rest(
     const real *w, const vec *ahead, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 52 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 52 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
@@ -642,7 +642,7 @@ static void notebook_gru_gru_1_advance(
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
     const real *w, const real *x, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 88 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     notebook_gru_product_3x1(p + 4, x, 4, sums);
@@ -654,7 +654,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_rest(
     const real *w, const vec *ahead, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 88 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 88 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);

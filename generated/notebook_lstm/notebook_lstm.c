@@ -218,7 +218,7 @@ static inline vec vtanh(vec x)
     return m / (2 - m);
 }
 
-/* a * b + c. c, a product as well, is rounded first: else a compiler chooses which one it fuses. */
+/* a * b + c. Of two products a compiler would choose which one it fuses; here it is a * b. */
 static inline vec vfma(vec a, vec b, vec c)
 {
     NOTEBOOK_LSTM_KEEP(c);
@@ -579,7 +579,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells(
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
     const real *w, const real *x, const real *h, real *c, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 64 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     notebook_lstm_product_4x1(p + 4, x, 1, sums);
@@ -591,7 +591,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_rest(
     const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 64 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
@@ -658,7 +658,7 @@ static void notebook_lstm_lstm_1_advance(
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
     const real *w, const real *x, const real *h, real *c, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 112 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     notebook_lstm_product_4x1(p + 4, x, 4, sums);
@@ -670,7 +670,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_rest(
     const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 4 * 112 + j % 4);
+    const row *const p = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);

@@ -135,7 +135,7 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_503d7f778d38e500",
+    "notebook_lstm._notebook_lstm_c915a604efb126c8",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

@@ -222,7 +222,7 @@ static inline vec vtanh(vec x)
     return m / (2 - m);
 }
 
-/* a * b + c. c, a product as well, is rounded first: else a compiler chooses which one it fuses. */
+/* a * b + c. Of two products a compiler would choose which one it fuses; here it is a * b. */
 static inline vec vfma(vec a, vec b, vec c)
 {
     PROJECTED_KEEP(c);
@@ -988,7 +988,7 @@ static PROJECTED_NOINLINE void projected_cells(
 static PROJECTED_NOINLINE void projected_lstm_6_tile(
     const real *w, const real *x, const real *h, real *c, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 768 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
     projected_product_4x1(p + 4, x, 6, sums);
@@ -1000,7 +1000,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_tile(
 static PROJECTED_NOINLINE void projected_lstm_6_rest(
     const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 768 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 768 + j % BLOCK);
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
@@ -1014,7 +1014,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_project(
 {
     vec sum = splat(0);
 
-    projected_product_1x1((const row *)(w + j / 16 * 192 + j % 16), m, 12, &sum);
+    projected_product_1x1((const row *)(w + j / BLOCK * 192 + j % BLOCK), m, 12, &sum);
     put(y, j, 5, sum);
 }
 

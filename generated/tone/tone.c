@@ -674,7 +674,7 @@ static TONE_NOINLINE void tone_cells(
 static TONE_NOINLINE void tone_rnn_1_tile(
     const real *w, const real *x, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 288 + j % BLOCK);
     vec sums[1] = {load(p[0])};
 
     tone_product_1x1(p + 1, x, 1, sums);
@@ -686,7 +686,7 @@ static TONE_NOINLINE void tone_rnn_1_tile(
 static TONE_NOINLINE void tone_rnn_1_rest(
     const real *w, const vec *ahead, const real *h, real *y, int j)
 {
-    const row *const p = (const row *)(w + j / 16 * 288 + j % 16);
+    const row *const p = (const row *)(w + j / BLOCK * 288 + j % BLOCK);
     vec sums[1];
 
     memcpy(sums, ahead, sizeof sums);

@@ -17,6 +17,16 @@ class Sum:
 
 
 @dataclass(frozen=True)
+class Half:
+    """A part of a cell's equations: what comes before the last activation, or the rest."""
+
+    macro: str  # of the cell's template
+    sums: tuple[str, ...]  # that it reads
+    own: str  # old state that it reads, "c" or "h", or none
+    leaves: str  # the new c or h, or a sum in whose place it leaves a number for the next half
+
+
+@dataclass(frozen=True)
 class Cell:
     """One recurrent cell, in torch's gate order."""
 
@@ -25,6 +35,7 @@ class Cell:
     states: tuple[str, ...]  # carried from step to step, h first
     own: tuple[str, ...]  # states of which a unit reads its own old value outside the products
     words: tuple[str, ...]  # vsigmoid and its like, that the equations speak
+    halves: tuple[Half, ...]
     split: tuple[str, ...] = ()  # gates that need W x and U h apart
 
     @property
@@ -38,12 +49,37 @@ class Cell:
         both = [Sum(g, g, "xh") for g in self.gates if g not in self.split]
         return (*alone, *both, *(Sum(f"{g}_h", g, "h") for g in self.split))
 
+    def place(self, name: str) -> int:
+        """Of a sum among those of its unit."""
+        return [s.name for s in self.sums].index(name)
 
-WORDS = ("sigmoid", "tanh", "fma")
-LSTM = Cell("LSTM", ("i", "f", "g", "o"), ("h", "c"), own=("c",), words=WORDS)
-GRU = Cell("GRU", ("r", "z", "n"), ("h",), own=("h",), words=WORDS, split=("n",))
+
+LSTM = Cell(
+    "LSTM",
+    gates=("i", "f", "g", "o"),
+    states=("h", "c"),
+    own=("c",),
+    words=("sigmoid", "gated", "fma"),
+    halves=(Half("first", ("i", "f", "g"), "c", "c"), Half("last", ("o",), "c", "h")),
+)
+GRU = Cell(
+    "GRU",
+    gates=("r", "z", "n"),
+    states=("h",),
+    own=("h",),
+    words=("sigmoid", "tanh", "fma"),
+    halves=(Half("first", ("n", "r", "n_h"), "", "n"), Half("last", ("n", "z"), "h", "h")),
+    split=("n",),
+)
 RNN = {
-    word: Cell("RNN", gates=("a",), states=("h",), own=(), words=(word,))
+    word: Cell(
+        "RNN",
+        gates=("a",),
+        states=("h",),
+        own=(),
+        words=(word,),
+        halves=(Half("last", ("a",), "", "h"),),
+    )
     for word in ("tanh", "relu")
 }
 

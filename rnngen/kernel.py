@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from rnngen.cells import Cell
 
-CHAIN = 24  # columns summed by themselves, so that no chain of additions grows with the width
-CHAIN_ALONE = 16  # of one gate, whose next chain has to begin while this one waits for its sum
+CHAIN = 64  # most columns summed by themselves: no chain of additions grows with the width
+CHAIN_SHORT = 24  # where there are no more than 64, so that one chain begins before another ends
+CHAIN_ALONE = 16  # of one gate, which has no other gates' sums to go on with meanwhile
 REGISTERS = (15, 16, 32)  # 16 less the one that holds products which cannot be fused with a sum
 ROWS = 6  # most vectors in a tile of several gates; more would only need registers
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
+L2 = 1024 * 1024  # bytes; weights beyond are worth reading once for more rows
 FAR = 4 * 1024 * 1024  # bytes; weights beyond are asked for in time, nearer ones come by themselves
 
 
@@ -47,21 +49,16 @@ class Tile:
         return ("v", *self.weights) if self.keeps_weights(vectors) else (*self.values(vectors), "w")
 
     @property
-    def chain(self) -> int:
-        """Columns that are summed by themselves."""
-        return CHAIN if self.gates > 1 else CHAIN_ALONE
-
-    @property
     def span(self) -> int:
         """Columns that half an L1 cache holds, in vectors of 64 bytes."""
-        return L1 // 2 // 64 // self.gates // self.chain * self.chain
+        return L1 // 2 // 64 // self.gates
 
     @property
     def span_rows(self) -> int:
         return self.span * self.gates
 
     def next_span(self, gate: int) -> int:
-        """Row of the panel, from a column on, that the next span reads in this one's place."""
+        """Row of the panel, from a column on, that will be read about a span later."""
         return self.span_rows + gate
 
     def vectors(self, count: int) -> tuple[str, ...]:
@@ -94,6 +91,14 @@ class Product:
     first: int  # of the kernel's sums, that it adds to
     rows: int  # sums, and rows of the panel to a column
     start: int  # row of the panel where its columns begin
+
+    @property
+    def chain(self) -> int:
+        """Columns that are summed by themselves: chains of nearly equal length."""
+        if self.rows == 1:
+            return CHAIN_ALONE
+        chains = -(-self.width // CHAIN)
+        return -(-self.width // chains) if chains > 1 else CHAIN_SHORT
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,11 @@ class Kernel:
         """Steps from which on one sequence gains by summing x for many at once; 0 if never."""
         w_ih = self.input * self.products[0].rows * self.blocks * self.block * self.bytes
         return ROWS if w_ih > L1 else 0
+
+    @property
+    def wide(self) -> bool:
+        """Whether the caches of a core do not hold its weights beside all else."""
+        return self.size * self.bytes > L2
 
     @property
     def far(self) -> bool:

@@ -15,6 +15,7 @@ from rnngen.spec import Spec
 from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level
 
 GROUP = 36  # rows: six tiles of six, or four of nine; their sums stay in a cache beside weights
+GROUPS = 4  # that share a reading of weights from beyond the caches of a core
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
@@ -51,8 +52,13 @@ class Plan(Outline):
 
     @property
     def group(self) -> int:
-        """Most rows that run side by side: sequences, or steps whose x is summed ahead."""
+        """Most rows that are multiplied with weights at a time."""
         return GROUP
+
+    @property
+    def rows(self) -> int:
+        """Most rows that run side by side: sequences, or steps whose x is summed ahead."""
+        return GROUP * (GROUPS if any(kernel.wide for kernel in self.kernels) else 1)
 
     @property
     def fetches(self) -> bool:
@@ -61,8 +67,8 @@ class Plan(Outline):
 
     @property
     def sums_step(self) -> int:
-        """Numbers from the sums of one unit to those of the next, for all rows of a group."""
-        return self.group * self.kernels[0].sums
+        """Numbers from the sums of one unit to those of the next, for all rows."""
+        return self.rows * self.kernels[0].sums
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -78,18 +84,23 @@ class Plan(Outline):
     @property
     def scratch(self) -> int:
         """Numbers of the workspace whatever T and B: sums of rows, outputs before W_hr."""
-        return self.group * (self.sums_row + self.projection * self.hidden)
+        return self.rows * (self.sums_row + self.projection * self.hidden)
 
     @property
     def m_start(self) -> int:
         """Numbers before m, outputs before W_hr, in the workspace."""
-        return self.group * self.sums_row
+        return self.rows * self.sums_row
 
     @property
     def stack(self) -> int:
         """Bytes that a step keeps on the stack: a row between layers, a cell's output."""
         numbers = bool(self.buffers) * self.output + self.projection * self.hidden
         return numbers * self.dtype.bytes
+
+    @property
+    def call_stack(self) -> int:
+        """KB of stack that no call exceeds: mostly where each row reads and writes."""
+        return 8 if self.rows == GROUP else 16
 
     @property
     def buffer_row(self) -> int:

@@ -63,7 +63,7 @@ def test_any_batch_is_its_rows(cell, inputs, lanes):
     each sequence by itself, though one alone goes another way and a wide one goes by spans."""
     s = spec(**CELLS[cell], input_size=inputs, hidden_size=33, bidirectional=inputs == 70)
     (network,) = nets([s], [lanes])
-    rng, group = np.random.default_rng(0), network.plan.group
+    rng, group = np.random.default_rng(0), network.plan.rows
     for batch in (*range(1, 15), group - 1, group, group + 1, 2 * group + 5):
         x, h, c = data(s, steps=9, batch=batch)
         lengths = rng.integers(1, 9, batch, endpoint=True)

@@ -25,11 +25,16 @@ PLAIN = ["-ffp-contract=off"]
 HALVES = {"positive": (0x00000000, 0x41A00000), "negative": (0x80000000, 0xC1A00000)}
 
 
-def sweep(cc, folder, dtype, lanes, flags, *args):
-    """Largest errors, leaks and special values of one build of the activations."""
-    s = spec(name="act", hidden_size=16, dtype=dtype)
+def write(folder, s):
+    """What the spec generates."""
     for name, text in rnngen.generate(s).items():
         (folder / name).write_text(text)
+
+
+def sweep(cc, folder, dtype, lanes, flags, *args):
+    """Largest errors, leaks and special values of one build of the activations."""
+    s = spec(name="act", cell="gru", hidden_size=16, dtype=dtype)
+    write(folder, s)
     held, opened, wide = (9.1, 18, "double") if dtype == "float32" else (19.1, 37.5, "long double")
     command = [cc, "-std=c99", "-O2", "-w", *flags, f"-DACT_LANES={lanes}", '-DSOURCE="act.c"']
     command += [
@@ -109,14 +114,29 @@ def test_float64(cc, tmp_path, lanes, flags):
     check_special(special)
 
 
+@pytest.mark.parametrize("flags", [FUSED, PLAIN], ids=["fused", "plain"])
+@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize(
+    ("dtype", "wide", "limit"), [("float32", "double", 2.6e-7), ("float64", "long double", 1e-15)]
+)
+def test_gated(cc, tmp_path, dtype, wide, limit, lanes, flags):
+    """sigmoid(x) * tanh(y) by one division; two are off by 2.5e-7, too. Exact at the ends."""
+    write(tmp_path, spec(name="act", cell="lstm", hidden_size=16, dtype=dtype))
+    options = ["-std=c99", "-O2", "-w", *flags, f"-DACT_LANES={lanes}", f"-DWIDE={wide}"]
+    command = [cc, *options, '-DSOURCE="act.c"', "-I.", str(SWEEP.parent / "gated.c")]
+    subprocess.run([*command, "-o", "gated", "-lm"], cwd=tmp_path, check=True)
+    worst, out = subprocess.check_output([tmp_path / "gated", "1000000"], text=True).split()
+    assert float(worst) <= limit
+    assert out == "0"
+
+
 @pytest.mark.parametrize("lanes", [4, 8])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_no_compiler_chooses_what_is_fused(tool, tmp_path, compiler, lanes):
     """Of a * b + c * d it is a * b, whichever comes first: levels and functions agree in bits."""
     if processor.best() == "portable":
         pytest.skip("a processor without FMA")
-    for name, text in rnngen.generate(spec(name="act", hidden_size=16)).items():
-        (tmp_path / name).write_text(text)
+    write(tmp_path, spec(name="act", hidden_size=16))
     options = ["-O3", "-w", "-mavx2", "-mfma", "-ffp-contract=fast", f"-DACT_LANES={lanes}"]
     command = [tool(compiler), *options, '-DSOURCE="act.c"', "-I.", str(SWEEP.parent / "fused.c")]
     subprocess.run([*command, "-o", "fused", "-lm"], cwd=tmp_path, check=True)

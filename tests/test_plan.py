@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nets import CELLS, spec, weights
 
-from rnngen.kernel import L1, Tile
+from rnngen.kernel import CHAIN, L1, Tile
 from rnngen.model import resolve
 from rnngen.pack import pack
 from rnngen.plan import decide
@@ -47,8 +47,17 @@ def test_tiles_fit_registers(gates, most):
     assert sizes == list(range(1, len(sizes) + 1))
     for have, n in most.items():
         assert gates * n + min(gates, n) + 1 <= have
-    assert tile.span % tile.chain == 0
-    assert tile.span * gates * 64 <= L1 // 2
+    assert CHAIN <= tile.span <= L1 // 2 // 64 // gates
+
+
+@pytest.mark.parametrize(
+    ("width", "chain"), [(1, 24), (33, 24), (64, 24), (65, 33), (128, 64), (257, 52), (512, 64)]
+)
+def test_chains_are_short_and_nearly_equal(width, chain):
+    """Of several gates; one gate's are shorter whatever the width."""
+    x, h = plan(cell="lstm", input_size=width, hidden_size=8).kernels[0].products
+    assert (x.chain, h.chain) == (chain, 24)
+    assert plan(cell="rnn", input_size=width).kernels[0].products[0].chain == 16
 
 
 def test_x_is_summed_ahead_where_w_ih_leaves_the_cache():

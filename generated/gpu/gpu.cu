@@ -105,7 +105,8 @@ static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec
     vec z = x[1] + h[1];
     vec n_h = h[2];
 
-    n = vtanh(vfma(vsigmoid(r), n_h, n));
+    n = vfma(vsigmoid(r), n_h, n);
+    n = vtanh(n);
     z = vsigmoid(z);
     h_j = vfma(z, h_j, (1 - z) * n);
     return h_j;

@@ -43,6 +43,9 @@ static __device__ __forceinline__ vec vtanh(vec x)
     return s < 0.04f ? near : far;
 }
 
+/* sigmoid(x) * tanh(y). */
+static __device__ __forceinline__ vec vgated(vec x, vec y) { return vsigmoid(x) * vtanh(y); }
+
 /* a * b + c. Of two products the compiler would choose which one it fuses; here it is a * b. */
 static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
 
@@ -110,8 +113,8 @@ static __device__ __forceinline__ vec half_cell(const real *x, const real *h, re
     const vec o = x[3] + h[3];
     vec c_j = *c;
 
-    c_j = vfma(vsigmoid(f), c_j, vsigmoid(i) * vtanh(g));
-    const vec h_j = vsigmoid(o) * vtanh(c_j);
+    c_j = vfma(vsigmoid(f), c_j, vgated(i, g));
+    const vec h_j = vgated(o, c_j);
     *c = c_j;
     return h_j;
 }

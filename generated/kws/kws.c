@@ -203,21 +203,31 @@ static inline vec expm1_part(vec x, vec *scale)
     return s * r;
 }
 
-/* 1 / (1 + e^-x). NaN stays; gates can be held: exactly 0 below -89, exactly 1 for large x. */
-static inline vec vsigmoid(vec x)
+/* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
+static inline vec sigmoid_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x, -89.0f, 88.0f), &scale);
 
-    return 1 / (1 + scale * (1 + p));
+    return 1 + scale * (1 + p);
 }
 
-/* (1 - e) / (1 + e), e = e^-2x. NaN stays; exactly -1 and 1 for large |x|. */
-static inline vec vtanh(vec x)
+/* Gates can be held: exactly 0 below -89, exactly 1 for large x. */
+static inline vec vsigmoid(vec x) { return 1 / sigmoid_part(x); }
+
+/* m = 1 - e^-2x, of which tanh(x) = m / (2 - m). NaN stays; exactly 1 for large x. */
+static inline vec tanh_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x + x, -18.2f, 18.2f), &scale);
-    const vec m = (1 - scale) - scale * p;
+
+    return (1 - scale) - scale * p;
+}
+
+/* Exactly -1 and 1 for large |x|. */
+static inline vec vtanh(vec x)
+{
+    const vec m = tanh_part(x);
 
     return m / (2 - m);
 }
@@ -268,14 +278,15 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 24 columns at a time are summed by
- * themselves: short chains are exact, and the next one begins before this one ends. */
-static KWS_INLINE void kws_product_3x1(const row *p, const real *x, int width, vec *sums)
+ * are `next` after those of the one before. A chain of columns is summed by itself: short chains
+ * are exact, and the next one begins before this one ends. */
+static KWS_INLINE void kws_product_3x1(
+    const row *p, const real *x, int width, int chain, vec *sums)
 {
     for (int k = 0, end; k < width; k = end) {
         vec s0 = splat(0), s1 = splat(0), s2 = splat(0);
 
-        end = width - k < 24 ? width : k + 24;
+        end = width - k < chain ? width : k + chain;
         for (int i = k; i < end; i++, p += 3) {
             const vec v = splat(x[i]);
 
@@ -286,7 +297,7 @@ static KWS_INLINE void kws_product_3x1(const row *p, const real *x, int width, v
 }
 
 static KWS_NOINLINE void kws_product_3x2(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -295,7 +306,7 @@ static KWS_NOINLINE void kws_product_3x2(
         vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
         vec v0, v1, w, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         KWS_TWICE
         for (int i = k; i < end; i++, p += 3) {
             v0 = splat(x0[i]);
@@ -319,7 +330,7 @@ static KWS_NOINLINE void kws_product_3x2(
 }
 
 static KWS_NOINLINE void kws_product_3x3(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -329,7 +340,7 @@ static KWS_NOINLINE void kws_product_3x3(
         vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         KWS_TWICE
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
@@ -355,7 +366,7 @@ static KWS_NOINLINE void kws_product_3x3(
 #if KWS_REGISTERS >= 16
 
 static KWS_NOINLINE void kws_product_3x4(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -367,7 +378,7 @@ static KWS_NOINLINE void kws_product_3x4(
         vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         KWS_TWICE
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
@@ -398,7 +409,7 @@ static KWS_NOINLINE void kws_product_3x4(
 #if KWS_REGISTERS >= 32
 
 static KWS_NOINLINE void kws_product_3x5(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -411,7 +422,7 @@ static KWS_NOINLINE void kws_product_3x5(
         vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -440,7 +451,7 @@ static KWS_NOINLINE void kws_product_3x5(
 }
 
 static KWS_NOINLINE void kws_product_3x6(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -454,7 +465,7 @@ static KWS_NOINLINE void kws_product_3x6(
         vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0);
         vec v, w0, w1, w2, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 3) {
             w0 = load(p[0]);
             KWS_KEEP(w0);
@@ -489,7 +500,8 @@ static KWS_NOINLINE void kws_product_3x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void kws_tiles_3(
-    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     enum { MOST = KWS_REGISTERS >= 32 ? 6 : KWS_REGISTERS >= 16 ? 4 : 3 };
 
@@ -499,25 +511,25 @@ static void kws_tiles_3(
         switch (rows) {
 #if KWS_REGISTERS >= 32
         case 6:
-            kws_product_3x6(p, x, from, to, sums, next);
+            kws_product_3x6(p, x, from, to, chain, sums, next);
             break;
         case 5:
-            kws_product_3x5(p, x, from, to, sums, next);
+            kws_product_3x5(p, x, from, to, chain, sums, next);
             break;
 #endif
 #if KWS_REGISTERS >= 16
         case 4:
-            kws_product_3x4(p, x, from, to, sums, next);
+            kws_product_3x4(p, x, from, to, chain, sums, next);
             break;
 #endif
         case 3:
-            kws_product_3x3(p, x, from, to, sums, next);
+            kws_product_3x3(p, x, from, to, chain, sums, next);
             break;
         case 2:
-            kws_product_3x2(p, x, from, to, sums, next);
+            kws_product_3x2(p, x, from, to, chain, sums, next);
             break;
         case 1:
-            kws_product_3x1(p, x[0] + from, to - from, sums);
+            kws_product_3x1(p, x[0] + from, to - from, chain, sums);
             break;
         }
         x += rows;
@@ -529,33 +541,46 @@ static void kws_tiles_3(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void kws_product_3(
-    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
+    size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 216) {
-        end = width - k < 72 ? width : k + 72;
+    const int span = 85 / chain * chain;
+
+    for (int k = 0, end; k < width; k = end, p += span * 3) {
+        end = width - k < span ? width : k + span;
         for (int u = 0; u < BLOCK && u < units; u += LANES)
             kws_tiles_3(
-                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
+                (const row *)(*p + u), x, n, k, end, chain,
+                sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
 /* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
+ * All do the first half before any does the second, which would only wait for it.
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
  */
 static KWS_NOINLINE void kws_cells(
-    const vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
+    vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
-    for (; count; count--, sums += next, h++, y++) {
-        vec n = sums[0], r = sums[1], z = sums[2], n_h = sums[3];
-        vec h_j = get(*h, j, 64);
+    for (size_t q = 0; q < count; q++) {
+        vec *const s = sums + q * next;
+        vec n = s[0], r = s[1], n_h = s[3];
 
-        n = vtanh(vfma(vsigmoid(r), n_h, n));
+        n = vfma(vsigmoid(r), n_h, n);
+        s[0] = n;
+    }
+    for (size_t q = 0; q < count; q++) {
+        const vec *const s = sums + q * next;
+        vec n = s[0], z = s[2];
+        vec h_j = get(h[q], j, 64);
+
+        n = vtanh(n);
         z = vsigmoid(z);
         h_j = vfma(z, h_j, (1 - z) * n);
-        put(*y, j, 64, h_j);
+        put(y[q], j, 64, h_j);
     }
 }
 
@@ -572,8 +597,8 @@ static KWS_NOINLINE void kws_gru_40_tile(
     const row *const p = (const row *)(w + j / BLOCK * 5056 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
-    kws_product_3x1(p + 4, x, 40, sums);
-    kws_product_3x1(p + 124, h, 64, sums + 1);
+    kws_product_3x1(p + 4, x, 40, 24, sums);
+    kws_product_3x1(p + 124, h, 64, 24, sums + 1);
     kws_cells(sums, 0, 1, &h, &y, j);
 }
 
@@ -585,7 +610,7 @@ static KWS_NOINLINE void kws_gru_40_rest(
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
-    kws_product_3x1(p + 124, h, 64, sums + 1);
+    kws_product_3x1(p + 124, h, 64, 24, sums + 1);
     kws_cells(sums, 0, 1, &h, &y, j);
 }
 
@@ -612,7 +637,7 @@ static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        kws_product_3(p + 4, 64 - j, x, n, 40, s, 4);
+        kws_product_3(p + 4, 64 - j, x, n, 40, 24, s, 4);
     }
 }
 
@@ -628,7 +653,7 @@ static void kws_gru_40_advance(
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n > 1)
-            kws_product_3(p + 124, 64 - j, h, n, 64, s + 1, 4);
+            kws_product_3(p + 124, 64 - j, h, n, 64, 24, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
             if (n > 1)
                 kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
@@ -650,8 +675,8 @@ static KWS_NOINLINE void kws_gru_64_tile(
     const row *const p = (const row *)(w + j / BLOCK * 6208 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
-    kws_product_3x1(p + 4, x, 64, sums);
-    kws_product_3x1(p + 196, h, 64, sums + 1);
+    kws_product_3x1(p + 4, x, 64, 24, sums);
+    kws_product_3x1(p + 196, h, 64, 24, sums + 1);
     kws_cells(sums, 0, 1, &h, &y, j);
 }
 
@@ -663,7 +688,7 @@ static KWS_NOINLINE void kws_gru_64_rest(
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
-    kws_product_3x1(p + 196, h, 64, sums + 1);
+    kws_product_3x1(p + 196, h, 64, 24, sums + 1);
     kws_cells(sums, 0, 1, &h, &y, j);
 }
 
@@ -690,7 +715,7 @@ static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        kws_product_3(p + 4, 64 - j, x, n, 64, s, 4);
+        kws_product_3(p + 4, 64 - j, x, n, 64, 24, s, 4);
     }
 }
 
@@ -706,7 +731,7 @@ static void kws_gru_64_advance(
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n > 1)
-            kws_product_3(p + 196, 64 - j, h, n, 64, s + 1, 4);
+            kws_product_3(p + 196, 64 - j, h, n, 64, 24, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
             if (n > 1)
                 kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);

@@ -144,7 +144,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_068b159b8fb18db8",
+    "kws._kws_b3cc5edd28244848",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

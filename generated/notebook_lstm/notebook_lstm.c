@@ -199,23 +199,33 @@ static inline vec expm1_part(vec x, vec *scale)
     return s * r;
 }
 
-/* 1 / (1 + e^-x). NaN stays; gates can be held: exactly 0 below -89, exactly 1 for large x. */
-static inline vec vsigmoid(vec x)
+/* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
+static inline vec sigmoid_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x, -89.0f, 88.0f), &scale);
 
-    return 1 / (1 + scale * (1 + p));
+    return 1 + scale * (1 + p);
 }
 
-/* (1 - e) / (1 + e), e = e^-2x. NaN stays; exactly -1 and 1 for large |x|. */
-static inline vec vtanh(vec x)
+/* Gates can be held: exactly 0 below -89, exactly 1 for large x. */
+static inline vec vsigmoid(vec x) { return 1 / sigmoid_part(x); }
+
+/* m = 1 - e^-2x, of which tanh(x) = m / (2 - m). NaN stays; exactly 1 for large x. */
+static inline vec tanh_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x + x, -18.2f, 18.2f), &scale);
-    const vec m = (1 - scale) - scale * p;
 
-    return m / (2 - m);
+    return (1 - scale) - scale * p;
+}
+
+/* sigmoid(x) * tanh(y), by one division instead of two; as exact at the far ends. */
+static inline vec vgated(vec x, vec y)
+{
+    const vec m = tanh_part(y);
+
+    return m / (sigmoid_part(x) * (2 - m));
 }
 
 /* a * b + c. Of two products a compiler would choose which one it fuses; here it is a * b. */
@@ -264,14 +274,15 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 24 columns at a time are summed by
- * themselves: short chains are exact, and the next one begins before this one ends. */
-static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_4x1(const row *p, const real *x, int width, vec *sums)
+ * are `next` after those of the one before. A chain of columns is summed by itself: short chains
+ * are exact, and the next one begins before this one ends. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_4x1(
+    const row *p, const real *x, int width, int chain, vec *sums)
 {
     for (int k = 0, end; k < width; k = end) {
         vec s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
 
-        end = width - k < 24 ? width : k + 24;
+        end = width - k < chain ? width : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             const vec v = splat(x[i]);
 
@@ -282,7 +293,7 @@ static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_4x1(const row *p, const r
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -291,7 +302,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
         vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
         vec v0, v1, w, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         NOTEBOOK_LSTM_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
@@ -320,7 +331,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
 #if NOTEBOOK_LSTM_REGISTERS >= 16
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -330,7 +341,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
         vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
         vec v0, v1, v2, w, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         NOTEBOOK_LSTM_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
@@ -364,7 +375,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
 #if NOTEBOOK_LSTM_REGISTERS >= 32
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -376,7 +387,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
         vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
@@ -404,7 +415,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -417,7 +428,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
         vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
@@ -448,7 +459,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -462,7 +473,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
         vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0), s5_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
@@ -499,7 +510,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void notebook_lstm_tiles_4(
-    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     enum { MOST = NOTEBOOK_LSTM_REGISTERS >= 32 ? 6 : NOTEBOOK_LSTM_REGISTERS >= 16 ? 3 : 2 };
 
@@ -509,25 +521,25 @@ static void notebook_lstm_tiles_4(
         switch (rows) {
 #if NOTEBOOK_LSTM_REGISTERS >= 32
         case 6:
-            notebook_lstm_product_4x6(p, x, from, to, sums, next);
+            notebook_lstm_product_4x6(p, x, from, to, chain, sums, next);
             break;
         case 5:
-            notebook_lstm_product_4x5(p, x, from, to, sums, next);
+            notebook_lstm_product_4x5(p, x, from, to, chain, sums, next);
             break;
         case 4:
-            notebook_lstm_product_4x4(p, x, from, to, sums, next);
+            notebook_lstm_product_4x4(p, x, from, to, chain, sums, next);
             break;
 #endif
 #if NOTEBOOK_LSTM_REGISTERS >= 16
         case 3:
-            notebook_lstm_product_4x3(p, x, from, to, sums, next);
+            notebook_lstm_product_4x3(p, x, from, to, chain, sums, next);
             break;
 #endif
         case 2:
-            notebook_lstm_product_4x2(p, x, from, to, sums, next);
+            notebook_lstm_product_4x2(p, x, from, to, chain, sums, next);
             break;
         case 1:
-            notebook_lstm_product_4x1(p, x[0] + from, to - from, sums);
+            notebook_lstm_product_4x1(p, x[0] + from, to - from, chain, sums);
             break;
         }
         x += rows;
@@ -539,33 +551,45 @@ static void notebook_lstm_tiles_4(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void notebook_lstm_product_4(
-    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
+    size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 192) {
-        end = width - k < 48 ? width : k + 48;
+    const int span = 64 / chain * chain;
+
+    for (int k = 0, end; k < width; k = end, p += span * 4) {
+        end = width - k < span ? width : k + span;
         for (int u = 0; u < BLOCK && u < units; u += LANES)
             notebook_lstm_tiles_4(
-                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
+                (const row *)(*p + u), x, n, k, end, chain,
+                sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
 /* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
+ * All do the first half before any does the second, which would only wait for it.
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            h' = o * tanh(c')
  */
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells(
-    const vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
+    vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
 {
-    for (; count; count--, sums += next, c++, y++) {
-        const vec i = sums[0], f = sums[1], g = sums[2], o = sums[3];
-        vec c_j = get(*c, j, 2);
+    for (size_t q = 0; q < count; q++) {
+        const vec *const s = sums + q * next;
+        const vec i = s[0], f = s[1], g = s[2];
+        vec c_j = get(c[q], j, 2);
 
-        c_j = vfma(vsigmoid(f), c_j, vsigmoid(i) * vtanh(g));
-        const vec h_j = vsigmoid(o) * vtanh(c_j);
-        put(*c, j, 2, c_j);
-        put(*y, j, 2, h_j);
+        c_j = vfma(vsigmoid(f), c_j, vgated(i, g));
+        put(c[q], j, 2, c_j);
+    }
+    for (size_t q = 0; q < count; q++) {
+        const vec *const s = sums + q * next;
+        const vec o = s[3];
+        vec c_j = get(c[q], j, 2);
+
+        const vec h_j = vgated(o, c_j);
+        put(y[q], j, 2, h_j);
     }
 }
 
@@ -582,8 +606,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
     const row *const p = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
-    notebook_lstm_product_4x1(p + 4, x, 1, sums);
-    notebook_lstm_product_4x1(p + 8, h, 2, sums);
+    notebook_lstm_product_4x1(p + 4, x, 1, 24, sums);
+    notebook_lstm_product_4x1(p + 8, h, 2, 24, sums);
     notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
@@ -595,7 +619,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_rest(
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
-    notebook_lstm_product_4x1(p + 8, h, 2, sums);
+    notebook_lstm_product_4x1(p + 8, h, 2, 24, sums);
     notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
@@ -622,7 +646,7 @@ static void notebook_lstm_lstm_1_input(const real *w, const real *const *x, size
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        notebook_lstm_product_4(p + 4, 2 - j, x, n, 1, s, 4);
+        notebook_lstm_product_4(p + 4, 2 - j, x, n, 1, 24, s, 4);
     }
 }
 
@@ -639,7 +663,7 @@ static void notebook_lstm_lstm_1_advance(
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n > 1)
-            notebook_lstm_product_4(p + 8, 2 - j, h, n, 2, s, 4);
+            notebook_lstm_product_4(p + 8, 2 - j, h, n, 2, 24, s, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
             if (n > 1)
                 notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
@@ -661,8 +685,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
     const row *const p = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
-    notebook_lstm_product_4x1(p + 4, x, 4, sums);
-    notebook_lstm_product_4x1(p + 20, h, 2, sums);
+    notebook_lstm_product_4x1(p + 4, x, 4, 24, sums);
+    notebook_lstm_product_4x1(p + 20, h, 2, 24, sums);
     notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
@@ -674,7 +698,7 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_rest(
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
-    notebook_lstm_product_4x1(p + 20, h, 2, sums);
+    notebook_lstm_product_4x1(p + 20, h, 2, 24, sums);
     notebook_lstm_cells(sums, 0, 1, &c, &y, j);
 }
 
@@ -701,7 +725,7 @@ static void notebook_lstm_lstm_4_input(const real *w, const real *const *x, size
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        notebook_lstm_product_4(p + 4, 2 - j, x, n, 4, s, 4);
+        notebook_lstm_product_4(p + 4, 2 - j, x, n, 4, 24, s, 4);
     }
 }
 
@@ -718,7 +742,7 @@ static void notebook_lstm_lstm_4_advance(
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n > 1)
-            notebook_lstm_product_4(p + 20, 2 - j, h, n, 2, s, 4);
+            notebook_lstm_product_4(p + 20, 2 - j, h, n, 2, 24, s, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
             if (n > 1)
                 notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);

@@ -203,23 +203,33 @@ static inline vec expm1_part(vec x, vec *scale)
     return s * r;
 }
 
-/* 1 / (1 + e^-x). NaN stays; gates can be held: exactly 0 below -89, exactly 1 for large x. */
-static inline vec vsigmoid(vec x)
+/* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
+static inline vec sigmoid_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x, -89.0f, 88.0f), &scale);
 
-    return 1 / (1 + scale * (1 + p));
+    return 1 + scale * (1 + p);
 }
 
-/* (1 - e) / (1 + e), e = e^-2x. NaN stays; exactly -1 and 1 for large |x|. */
-static inline vec vtanh(vec x)
+/* Gates can be held: exactly 0 below -89, exactly 1 for large x. */
+static inline vec vsigmoid(vec x) { return 1 / sigmoid_part(x); }
+
+/* m = 1 - e^-2x, of which tanh(x) = m / (2 - m). NaN stays; exactly 1 for large x. */
+static inline vec tanh_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x + x, -18.2f, 18.2f), &scale);
-    const vec m = (1 - scale) - scale * p;
 
-    return m / (2 - m);
+    return (1 - scale) - scale * p;
+}
+
+/* sigmoid(x) * tanh(y), by one division instead of two; as exact at the far ends. */
+static inline vec vgated(vec x, vec y)
+{
+    const vec m = tanh_part(y);
+
+    return m / (sigmoid_part(x) * (2 - m));
 }
 
 /* a * b + c. Of two products a compiler would choose which one it fuses; here it is a * b. */
@@ -267,16 +277,17 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 16 or 24 columns at a time are summed by
- * themselves: short chains are exact, and the next one begins before this one ends. */
-static PROJECTED_INLINE void projected_product_1x1(const row *p, const real *x, int width, vec *sums)
+ * are `next` after those of the one before. A chain of columns is summed by itself: short chains
+ * are exact, and the next one begins before this one ends. */
+static PROJECTED_INLINE void projected_product_1x1(
+    const row *p, const real *x, int width, int chain, vec *sums)
 {
     int k = 0;
 
-    for (; k + 16 <= width; k += 16) {
+    for (; k + chain <= width; k += chain) {
         vec s = splat(0);
 
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < chain; i++)
             s += splat(x[k + i]) * load(p[k + i]);
         *sums += s;
     }
@@ -290,7 +301,7 @@ static PROJECTED_INLINE void projected_product_1x1(const row *p, const real *x, 
 }
 
 static PROJECTED_NOINLINE void projected_product_1x2(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -299,7 +310,7 @@ static PROJECTED_NOINLINE void projected_product_1x2(
         vec s1_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -316,7 +327,7 @@ static PROJECTED_NOINLINE void projected_product_1x2(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x3(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -326,7 +337,7 @@ static PROJECTED_NOINLINE void projected_product_1x3(
         vec s2_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -346,7 +357,7 @@ static PROJECTED_NOINLINE void projected_product_1x3(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x4(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -358,7 +369,7 @@ static PROJECTED_NOINLINE void projected_product_1x4(
         vec s3_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -381,7 +392,7 @@ static PROJECTED_NOINLINE void projected_product_1x4(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x5(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -394,7 +405,7 @@ static PROJECTED_NOINLINE void projected_product_1x5(
         vec s4_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -420,7 +431,7 @@ static PROJECTED_NOINLINE void projected_product_1x5(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x6(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -434,7 +445,7 @@ static PROJECTED_NOINLINE void projected_product_1x6(
         vec s5_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -463,7 +474,7 @@ static PROJECTED_NOINLINE void projected_product_1x6(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x7(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -479,7 +490,7 @@ static PROJECTED_NOINLINE void projected_product_1x7(
         vec s6_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -511,7 +522,7 @@ static PROJECTED_NOINLINE void projected_product_1x7(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x8(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -528,7 +539,7 @@ static PROJECTED_NOINLINE void projected_product_1x8(
         vec s7_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -563,7 +574,7 @@ static PROJECTED_NOINLINE void projected_product_1x8(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x9(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -581,7 +592,7 @@ static PROJECTED_NOINLINE void projected_product_1x9(
         vec s8_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -620,7 +631,8 @@ static PROJECTED_NOINLINE void projected_product_1x9(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_1(
-    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     enum { MOST = 9 };
 
@@ -629,31 +641,31 @@ static void projected_tiles_1(
 
         switch (rows) {
         case 9:
-            projected_product_1x9(p, x, from, to, sums, next);
+            projected_product_1x9(p, x, from, to, chain, sums, next);
             break;
         case 8:
-            projected_product_1x8(p, x, from, to, sums, next);
+            projected_product_1x8(p, x, from, to, chain, sums, next);
             break;
         case 7:
-            projected_product_1x7(p, x, from, to, sums, next);
+            projected_product_1x7(p, x, from, to, chain, sums, next);
             break;
         case 6:
-            projected_product_1x6(p, x, from, to, sums, next);
+            projected_product_1x6(p, x, from, to, chain, sums, next);
             break;
         case 5:
-            projected_product_1x5(p, x, from, to, sums, next);
+            projected_product_1x5(p, x, from, to, chain, sums, next);
             break;
         case 4:
-            projected_product_1x4(p, x, from, to, sums, next);
+            projected_product_1x4(p, x, from, to, chain, sums, next);
             break;
         case 3:
-            projected_product_1x3(p, x, from, to, sums, next);
+            projected_product_1x3(p, x, from, to, chain, sums, next);
             break;
         case 2:
-            projected_product_1x2(p, x, from, to, sums, next);
+            projected_product_1x2(p, x, from, to, chain, sums, next);
             break;
         case 1:
-            projected_product_1x1(p, x[0] + from, to - from, sums);
+            projected_product_1x1(p, x[0] + from, to - from, chain, sums);
             break;
         }
         x += rows;
@@ -665,22 +677,27 @@ static void projected_tiles_1(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void projected_product_1(
-    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
+    size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 256) {
-        end = width - k < 256 ? width : k + 256;
+    const int span = 256 / chain * chain;
+
+    for (int k = 0, end; k < width; k = end, p += span) {
+        end = width - k < span ? width : k + span;
         for (int u = 0; u < BLOCK && u < units; u += LANES)
             projected_tiles_1(
-                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
+                (const row *)(*p + u), x, n, k, end, chain,
+                sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
-static PROJECTED_INLINE void projected_product_4x1(const row *p, const real *x, int width, vec *sums)
+static PROJECTED_INLINE void projected_product_4x1(
+    const row *p, const real *x, int width, int chain, vec *sums)
 {
     for (int k = 0, end; k < width; k = end) {
         vec s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
 
-        end = width - k < 24 ? width : k + 24;
+        end = width - k < chain ? width : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             const vec v = splat(x[i]);
 
@@ -691,7 +708,7 @@ static PROJECTED_INLINE void projected_product_4x1(const row *p, const real *x, 
 }
 
 static PROJECTED_NOINLINE void projected_product_4x2(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -700,7 +717,7 @@ static PROJECTED_NOINLINE void projected_product_4x2(
         vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
         vec v0, v1, w, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
@@ -729,7 +746,7 @@ static PROJECTED_NOINLINE void projected_product_4x2(
 #if PROJECTED_REGISTERS >= 16
 
 static PROJECTED_NOINLINE void projected_product_4x3(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -739,7 +756,7 @@ static PROJECTED_NOINLINE void projected_product_4x3(
         vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
         vec v0, v1, v2, w, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         PROJECTED_TWICE
         for (int i = k; i < end; i++, p += 4) {
             v0 = splat(x0[i]);
@@ -773,7 +790,7 @@ static PROJECTED_NOINLINE void projected_product_4x3(
 #if PROJECTED_REGISTERS >= 32
 
 static PROJECTED_NOINLINE void projected_product_4x4(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -785,7 +802,7 @@ static PROJECTED_NOINLINE void projected_product_4x4(
         vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -813,7 +830,7 @@ static PROJECTED_NOINLINE void projected_product_4x4(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x5(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -826,7 +843,7 @@ static PROJECTED_NOINLINE void projected_product_4x5(
         vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -857,7 +874,7 @@ static PROJECTED_NOINLINE void projected_product_4x5(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x6(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -871,7 +888,7 @@ static PROJECTED_NOINLINE void projected_product_4x6(
         vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0), s5_3 = splat(0);
         vec v, w0, w1, w2, w3, *s = sums;
 
-        end = to - k < 24 ? to : k + 24;
+        end = to - k < chain ? to : k + chain;
         for (int i = k; i < end; i++, p += 4) {
             w0 = load(p[0]);
             PROJECTED_KEEP(w0);
@@ -908,7 +925,8 @@ static PROJECTED_NOINLINE void projected_product_4x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_4(
-    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     enum { MOST = PROJECTED_REGISTERS >= 32 ? 6 : PROJECTED_REGISTERS >= 16 ? 3 : 2 };
 
@@ -918,25 +936,25 @@ static void projected_tiles_4(
         switch (rows) {
 #if PROJECTED_REGISTERS >= 32
         case 6:
-            projected_product_4x6(p, x, from, to, sums, next);
+            projected_product_4x6(p, x, from, to, chain, sums, next);
             break;
         case 5:
-            projected_product_4x5(p, x, from, to, sums, next);
+            projected_product_4x5(p, x, from, to, chain, sums, next);
             break;
         case 4:
-            projected_product_4x4(p, x, from, to, sums, next);
+            projected_product_4x4(p, x, from, to, chain, sums, next);
             break;
 #endif
 #if PROJECTED_REGISTERS >= 16
         case 3:
-            projected_product_4x3(p, x, from, to, sums, next);
+            projected_product_4x3(p, x, from, to, chain, sums, next);
             break;
 #endif
         case 2:
-            projected_product_4x2(p, x, from, to, sums, next);
+            projected_product_4x2(p, x, from, to, chain, sums, next);
             break;
         case 1:
-            projected_product_4x1(p, x[0] + from, to - from, sums);
+            projected_product_4x1(p, x[0] + from, to - from, chain, sums);
             break;
         }
         x += rows;
@@ -948,33 +966,45 @@ static void projected_tiles_4(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void projected_product_4(
-    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
+    size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 192) {
-        end = width - k < 48 ? width : k + 48;
+    const int span = 64 / chain * chain;
+
+    for (int k = 0, end; k < width; k = end, p += span * 4) {
+        end = width - k < span ? width : k + span;
         for (int u = 0; u < BLOCK && u < units; u += LANES)
             projected_tiles_4(
-                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
+                (const row *)(*p + u), x, n, k, end, chain,
+                sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
 /* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
+ * All do the first half before any does the second, which would only wait for it.
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            m = o * tanh(c'), later h' = W_hr m
  */
 static PROJECTED_NOINLINE void projected_cells(
-    const vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
+    vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
 {
-    for (; count; count--, sums += next, c++, y++) {
-        const vec i = sums[0], f = sums[1], g = sums[2], o = sums[3];
-        vec c_j = get(*c, j, 12);
+    for (size_t q = 0; q < count; q++) {
+        const vec *const s = sums + q * next;
+        const vec i = s[0], f = s[1], g = s[2];
+        vec c_j = get(c[q], j, 12);
 
-        c_j = vfma(vsigmoid(f), c_j, vsigmoid(i) * vtanh(g));
-        const vec h_j = vsigmoid(o) * vtanh(c_j);
-        put(*c, j, 12, c_j);
-        put(*y, j, 12, h_j);
+        c_j = vfma(vsigmoid(f), c_j, vgated(i, g));
+        put(c[q], j, 12, c_j);
+    }
+    for (size_t q = 0; q < count; q++) {
+        const vec *const s = sums + q * next;
+        const vec o = s[3];
+        vec c_j = get(c[q], j, 12);
+
+        const vec h_j = vgated(o, c_j);
+        put(y[q], j, 12, h_j);
     }
 }
 
@@ -991,8 +1021,8 @@ static PROJECTED_NOINLINE void projected_lstm_6_tile(
     const row *const p = (const row *)(w + j / BLOCK * 768 + j % BLOCK);
     vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
 
-    projected_product_4x1(p + 4, x, 6, sums);
-    projected_product_4x1(p + 28, h, 5, sums);
+    projected_product_4x1(p + 4, x, 6, 24, sums);
+    projected_product_4x1(p + 28, h, 5, 24, sums);
     projected_cells(sums, 0, 1, &c, &y, j);
 }
 
@@ -1004,7 +1034,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_rest(
     vec sums[4];
 
     memcpy(sums, ahead, sizeof sums);
-    projected_product_4x1(p + 28, h, 5, sums);
+    projected_product_4x1(p + 28, h, 5, 24, sums);
     projected_cells(sums, 0, 1, &c, &y, j);
 }
 
@@ -1014,7 +1044,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_project(
 {
     vec sum = splat(0);
 
-    projected_product_1x1((const row *)(w + j / BLOCK * 192 + j % BLOCK), m, 12, &sum);
+    projected_product_1x1((const row *)(w + j / BLOCK * 192 + j % BLOCK), m, 12, 16, &sum);
     put(y, j, 5, sum);
 }
 
@@ -1027,17 +1057,18 @@ static void projected_lstm_6_step(
         projected_lstm_6_project(w + 768, m, y, j);
 }
 
-/* The same for n rows, all units. */
-static void projected_lstm_6_project_rows(const real *w, const real *const *m, size_t n, real *const *y)
+/* The same for n rows, all units; s is where their sums of x and h have been. */
+static void projected_lstm_6_project_rows(
+    const real *w, const real *const *m, size_t n, real *const *y, vec *s)
 {
     for (int j = 0; j < 5; j += BLOCK, w += 192) {
-        vec sums[BLOCK / LANES * 36];
-
-        memset(sums, 0, sizeof sums);
-        projected_product_1((const row *)w, 5 - j, m, n, 12, sums, 1);
         for (int u = 0; u < BLOCK && j + u < 5; u += LANES)
             for (size_t r = 0; r < n; r++)
-                put(y[r], j + u, 5, (sums + u / LANES * 36)[r]);
+                (s + u / LANES * 144)[r * 4] = splat(0);
+        projected_product_1((const row *)w, 5 - j, m, n, 12, 16, s, 4);
+        for (int u = 0; u < BLOCK && j + u < 5; u += LANES)
+            for (size_t r = 0; r < n; r++)
+                put(y[r], j + u, 5, (s + u / LANES * 144)[r * 4]);
     }
 }
 
@@ -1057,7 +1088,7 @@ static void projected_lstm_6_input(const real *w, const real *const *x, size_t n
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        projected_product_4(p + 4, 12 - j, x, n, 6, s, 4);
+        projected_product_4(p + 4, 12 - j, x, n, 6, 24, s, 4);
     }
 }
 
@@ -1074,14 +1105,15 @@ static void projected_lstm_6_advance(
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         if (n > 1)
-            projected_product_4(p + 28, 12 - j, h, n, 5, s, 4);
+            projected_product_4(p + 28, 12 - j, h, n, 5, 24, s, 4);
         for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
             if (n > 1)
                 projected_cells(s + u / LANES * 144, 4, n, c, y, j + u);
             else
                 projected_lstm_6_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
     }
-    projected_lstm_6_project_rows(w + 768, (const real *const *)y, n, rows->y + from);
+    projected_lstm_6_project_rows(
+        w + 768, (const real *const *)y, n, rows->y + from, (vec *)sums + from * 4);
 }
 
 static size_t projected_steps(const projected_call *call, size_t b)

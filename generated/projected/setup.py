@@ -133,7 +133,7 @@ int projected_bound_run(const projected_bound *b);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_b128dd4a6cbe342a",
+    "projected._projected_702b994429bc62d8",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -142,7 +142,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_8a9978b084a4d689",
+    "tone._tone_7c0bc661c18cbcb7",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -193,12 +193,19 @@ static inline vec expm1_part(vec x, vec *scale)
     return s * r;
 }
 
-/* (1 - e) / (1 + e), e = e^-2x. NaN stays; exactly -1 and 1 for large |x|. */
-static inline vec vtanh(vec x)
+/* m = 1 - e^-2x, of which tanh(x) = m / (2 - m). NaN stays; exactly 1 for large x. */
+static inline vec tanh_part(vec x)
 {
     vec scale;
     const vec p = expm1_part(clamp(x + x, -18.2f, 18.2f), &scale);
-    const vec m = (1 - scale) - scale * p;
+
+    return (1 - scale) - scale * p;
+}
+
+/* Exactly -1 and 1 for large |x|. */
+static inline vec vtanh(vec x)
+{
+    const vec m = tanh_part(x);
 
     return m / (2 - m);
 }
@@ -241,16 +248,17 @@ typedef struct {
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
- * are `next` after those of the one before. 16 columns at a time are summed by
- * themselves: short chains are exact, and the next one begins before this one ends. */
-static TONE_INLINE void tone_product_1x1(const row *p, const real *x, int width, vec *sums)
+ * are `next` after those of the one before. A chain of columns is summed by itself: short chains
+ * are exact, and the next one begins before this one ends. */
+static TONE_INLINE void tone_product_1x1(
+    const row *p, const real *x, int width, int chain, vec *sums)
 {
     int k = 0;
 
-    for (; k + 16 <= width; k += 16) {
+    for (; k + chain <= width; k += chain) {
         vec s = splat(0);
 
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < chain; i++)
             s += splat(x[k + i]) * load(p[k + i]);
         *sums += s;
     }
@@ -264,7 +272,7 @@ static TONE_INLINE void tone_product_1x1(const row *p, const real *x, int width,
 }
 
 static TONE_NOINLINE void tone_product_1x2(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -273,7 +281,7 @@ static TONE_NOINLINE void tone_product_1x2(
         vec s1_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -290,7 +298,7 @@ static TONE_NOINLINE void tone_product_1x2(
 }
 
 static TONE_NOINLINE void tone_product_1x3(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -300,7 +308,7 @@ static TONE_NOINLINE void tone_product_1x3(
         vec s2_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -320,7 +328,7 @@ static TONE_NOINLINE void tone_product_1x3(
 }
 
 static TONE_NOINLINE void tone_product_1x4(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -332,7 +340,7 @@ static TONE_NOINLINE void tone_product_1x4(
         vec s3_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -355,7 +363,7 @@ static TONE_NOINLINE void tone_product_1x4(
 }
 
 static TONE_NOINLINE void tone_product_1x5(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -368,7 +376,7 @@ static TONE_NOINLINE void tone_product_1x5(
         vec s4_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -394,7 +402,7 @@ static TONE_NOINLINE void tone_product_1x5(
 }
 
 static TONE_NOINLINE void tone_product_1x6(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -408,7 +416,7 @@ static TONE_NOINLINE void tone_product_1x6(
         vec s5_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -437,7 +445,7 @@ static TONE_NOINLINE void tone_product_1x6(
 }
 
 static TONE_NOINLINE void tone_product_1x7(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -453,7 +461,7 @@ static TONE_NOINLINE void tone_product_1x7(
         vec s6_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -485,7 +493,7 @@ static TONE_NOINLINE void tone_product_1x7(
 }
 
 static TONE_NOINLINE void tone_product_1x8(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -502,7 +510,7 @@ static TONE_NOINLINE void tone_product_1x8(
         vec s7_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -537,7 +545,7 @@ static TONE_NOINLINE void tone_product_1x8(
 }
 
 static TONE_NOINLINE void tone_product_1x9(
-    const row *p, const real *const *x, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -555,7 +563,7 @@ static TONE_NOINLINE void tone_product_1x9(
         vec s8_0 = splat(0);
         vec v, w0, *s = sums;
 
-        end = to - k < 16 ? to : k + 16;
+        end = to - k < chain ? to : k + chain;
         TONE_TWICE
         for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
@@ -594,7 +602,8 @@ static TONE_NOINLINE void tone_product_1x9(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void tone_tiles_1(
-    const row *p, const real *const *x, size_t n, int from, int to, vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     enum { MOST = 9 };
 
@@ -603,31 +612,31 @@ static void tone_tiles_1(
 
         switch (rows) {
         case 9:
-            tone_product_1x9(p, x, from, to, sums, next);
+            tone_product_1x9(p, x, from, to, chain, sums, next);
             break;
         case 8:
-            tone_product_1x8(p, x, from, to, sums, next);
+            tone_product_1x8(p, x, from, to, chain, sums, next);
             break;
         case 7:
-            tone_product_1x7(p, x, from, to, sums, next);
+            tone_product_1x7(p, x, from, to, chain, sums, next);
             break;
         case 6:
-            tone_product_1x6(p, x, from, to, sums, next);
+            tone_product_1x6(p, x, from, to, chain, sums, next);
             break;
         case 5:
-            tone_product_1x5(p, x, from, to, sums, next);
+            tone_product_1x5(p, x, from, to, chain, sums, next);
             break;
         case 4:
-            tone_product_1x4(p, x, from, to, sums, next);
+            tone_product_1x4(p, x, from, to, chain, sums, next);
             break;
         case 3:
-            tone_product_1x3(p, x, from, to, sums, next);
+            tone_product_1x3(p, x, from, to, chain, sums, next);
             break;
         case 2:
-            tone_product_1x2(p, x, from, to, sums, next);
+            tone_product_1x2(p, x, from, to, chain, sums, next);
             break;
         case 1:
-            tone_product_1x1(p, x[0] + from, to - from, sums);
+            tone_product_1x1(p, x[0] + from, to - from, chain, sums);
             break;
         }
         x += rows;
@@ -639,13 +648,17 @@ static void tone_tiles_1(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void tone_product_1(
-    const row *p, int units, const real *const *x, size_t n, int width, vec *sums, size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
+    size_t next)
 {
-    for (int k = 0, end; k < width; k = end, p += 256) {
-        end = width - k < 256 ? width : k + 256;
+    const int span = 256 / chain * chain;
+
+    for (int k = 0, end; k < width; k = end, p += span) {
+        end = width - k < span ? width : k + span;
         for (int u = 0; u < BLOCK && u < units; u += LANES)
             tone_tiles_1(
-                (const row *)(*p + u), x, n, k, end, sums + (size_t)(u / LANES) * 36 * next, next);
+                (const row *)(*p + u), x, n, k, end, chain,
+                sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
@@ -654,13 +667,14 @@ static void tone_product_1(
  *     h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
  */
 static TONE_NOINLINE void tone_cells(
-    const vec *sums, size_t next, size_t count, real *const *y, int j)
+    vec *sums, size_t next, size_t count, real *const *y, int j)
 {
-    for (; count; count--, sums += next, y++) {
-        const vec a = sums[0];
+    for (size_t q = 0; q < count; q++) {
+        const vec *const s = sums + q * next;
+        const vec a = s[0];
 
         const vec h_j = vtanh(a);
-        put(*y, j, 16, h_j);
+        put(y[q], j, 16, h_j);
     }
 }
 
@@ -677,8 +691,8 @@ static TONE_NOINLINE void tone_rnn_1_tile(
     const row *const p = (const row *)(w + j / BLOCK * 288 + j % BLOCK);
     vec sums[1] = {load(p[0])};
 
-    tone_product_1x1(p + 1, x, 1, sums);
-    tone_product_1x1(p + 2, h, 16, sums);
+    tone_product_1x1(p + 1, x, 1, 16, sums);
+    tone_product_1x1(p + 2, h, 16, 16, sums);
     tone_cells(sums, 0, 1, &y, j);
 }
 
@@ -690,7 +704,7 @@ static TONE_NOINLINE void tone_rnn_1_rest(
     vec sums[1];
 
     memcpy(sums, ahead, sizeof sums);
-    tone_product_1x1(p + 2, h, 16, sums);
+    tone_product_1x1(p + 2, h, 16, 16, sums);
     tone_cells(sums, 0, 1, &y, j);
 }
 
@@ -714,7 +728,7 @@ static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real
 
                 s_r[0] = load(p[0] + u);
             }
-        tone_product_1(p + 1, 16 - j, x, n, 1, s, 1);
+        tone_product_1(p + 1, 16 - j, x, n, 1, 16, s, 1);
     }
 }
 
@@ -730,7 +744,7 @@ static void tone_rnn_1_advance(
         vec *const s = (vec *)(sums + j * 36) + from * 1;
 
         if (n > 1)
-            tone_product_1(p + 2, 16 - j, h, n, 16, s, 1);
+            tone_product_1(p + 2, 16 - j, h, n, 16, 16, s, 1);
         for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
             if (n > 1)
                 tone_cells(s + u / LANES * 36, 1, n, y, j + u);

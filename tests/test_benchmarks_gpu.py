@@ -41,7 +41,7 @@ def scripts(monkeypatch):
             run()
         return (time.perf_counter() - start) / count
 
-    facts = {"name": "a processor", "architecture": "x86", "driver": None}
+    facts = {"name": "a processor", "architecture": "x86", "multiprocessors": 1, "driver": None}
     systems.networks.cache_clear()
     systems.arguments.cache_clear()
     monkeypatch.setattr(systems, "rnngen", SimpleNamespace(compile=emulate))

@@ -16,16 +16,32 @@ from rnngen.shares import Share
 Array = npt.NDArray[Any]
 
 
-class Call:
+class Answer:
+    """What a call over whole sequences fills."""
+
+    output: Any  # [T, B, D*P], or as the input is laid out; zero beyond `lengths`
+    h_n: Any  # [L*D, B, P]
+    c_n: Any  # [L*D, B, H]; only of an LSTM
+
+    def __init__(self, output: Any, last: Sequence[Any]) -> None:
+        self.output = output
+        self.h_n, *rest = last
+        if rest:
+            (self.c_n,) = rest
+
+    def answer(self) -> tuple[Any, Any]:
+        """As torch.nn gives it: output, h_n, or output, (h_n, c_n)."""
+        states = (self.h_n, self.c_n) if hasattr(self, "c_n") else self.h_n
+        return self.output, states
+
+
+class Call(Answer):
     """A call over whole sequences: `run()` reads input and states where they lie, fills the answer.
 
     Change their numbers between runs, not their place. Weights are those of when it was bound. One
     thread at a time may run it.
     """
 
-    output: Any  # [T, B, D*P], or as the input is laid out; zero beyond `lengths`
-    h_n: Any  # [L*D, B, P]
-    c_n: Any  # [L*D, B, H]; only of an LSTM
     run: Callable[[], int]  # returns 0
 
     def __init__(
@@ -45,15 +61,8 @@ class Call:
         run = net.function("_bound_run")
         parts = [[_Bound(run, _struct(net, fields, s), fields) for s in stage] for stage in stages]
         self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, parts)
-        self.output = tensors.in_kind(output, tensor)
-        self.h_n, *rest = (tensors.in_kind(a, tensor) for a in last)
-        if rest:
-            (self.c_n,) = rest
-
-    def answer(self) -> tuple[Any, Any]:
-        """As torch.nn gives it: output, h_n, or output, (h_n, c_n)."""
-        states = (self.h_n, self.c_n) if hasattr(self, "c_n") else self.h_n
-        return self.output, states
+        output, *last = (tensors.in_kind(a, tensor) for a in (output, *last))
+        super().__init__(output, last)
 
 
 class Stream:

@@ -65,10 +65,14 @@ def contiguous(x: Any) -> Any:
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
-def check_in_place(what: str, array: Array) -> None:
-    """Raises ValueError if C cannot read the array where it lies."""
-    if not (array.flags.c_contiguous and array.flags.aligned):
-        got = f"{array.shape} in strides of {array.strides} bytes"
+def check_in_place(what: str, x: Any) -> None:
+    """Raises ValueError if a tensor or array cannot be read where it lies."""
+    if tensors.is_tensor(x):
+        there, strides = x.is_contiguous(), tuple(n * x.element_size() for n in x.stride())
+    else:
+        there, strides = x.flags.c_contiguous and x.flags.aligned, x.strides
+    if not there:
+        got = f"{tuple(x.shape)} in strides of {strides} bytes"
         raise ValueError(f"bind: {what} contiguous in memory, to be read in place; got {got}")
 
 

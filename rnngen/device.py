@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from rnngen.build import Library
 from rnngen.cuda import CudaPlan
 from rnngen.errors import DeviceError
 from rnngen.holder import Holder
+from rnngen.launches import DeviceCall, Rows
 
 Array = npt.NDArray[Any]
 
@@ -33,18 +34,6 @@ _REASONS = {
 
 
 _ALIGNED = 16  # bytes: parameters begin where a thread reads so many at once
-
-
-class _Rows(NamedTuple):
-    """What a network reads: tensors on one device."""
-
-    x: Any  # [T, B, I], [B, T, I] or packed [N, I], contiguous
-    steps: int  # T
-    batch: int  # B
-    lengths: Array | None  # [B], or None: T each
-    starts: Array | None  # [T], where packed
-    states: Sequence[Any]  # h_0 and of an LSTM c_0, contiguous; none where they are zero
-    batched: bool
 
 
 class _Weights:
@@ -102,7 +91,7 @@ class DeviceNetwork(Holder):
         self.plan: CudaPlan = plan
         self._weights: _Weights | None = None
         self._ready: set[Any] = set()  # devices whose kernels were found to fit
-        self._captured: list[Any] = []  # weights that CUDA graphs read when they are replayed
+        self._captured: list[Any] = []  # what CUDA graphs need when they are replayed
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Native code does not travel; the receiver finds it in its cache or builds it."""
@@ -128,18 +117,37 @@ class DeviceNetwork(Holder):
             if lengths is not None:
                 raise ValueError("lengths: for padded input; got it with a PackedSequence")
             return self._call_packed(input, hx)
-        given = calls.dense(self.spec, input, lengths, self._read)
-        kind = "unbatched 2-D" if input.ndim == 2 else "batched 3-D"
-        states = self._states(hx, given.x, given.batch, input.ndim, kind)
-        size = given.steps, given.batch, given.lengths
-        return self._run(_Rows(given.x, *size, None, states, given.batched))
+        return self._run(self._given(input, hx, lengths))
+
+    def bind(self, input: Any, hx: Any = None, *, lengths: Any = None) -> DeviceCall:
+        """A call whose buffers are fixed: input and hx are read where they lie, at each `run()`.
+
+        Takes what a call takes but a PackedSequence, contiguous in memory. Where a network may
+        launch a kernel for each step, `bind` runs it once, waits for the device and captures the
+        launches in a CUDA graph. Raises what a call raises, ValueError for what cannot be read in
+        place, RuntimeError while the current stream is captured.
+        """
+        if tensors.is_packed(input):
+            raise ValueError("bind: padded input, perhaps with lengths; got a PackedSequence")
+        rows = self._given(input, hx, lengths)
+        for what, state in zip(("hx", "cx"), rows.states, strict=False):
+            calls.check_in_place(what, state)
+        calls.check_in_place("input", self._read(input, "input"))
+        with self.current(rows.x.device) as stream:
+            if self.capturing():
+                raise RuntimeError("bind: before a CUDA graph is captured; got it in the middle")
+            call = DeviceCall(self, rows, self._placed(rows.x.device, stream))
+            if self.plan.step and rows.batch:
+                call.launch(stream)  # loads the kernels, and says what is wrong
+                call.capture()
+        return call
 
     def validate(self) -> validate.Report:
         """Compare with torch.nn in float64 over a grid of calls.
 
         Raises DeviceError without a device, MissingError without torch.
         """
-        self._check(self.function("_init")())
+        self.check(self.function("_init")())
         return super().validate()
 
     def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
@@ -148,15 +156,23 @@ class DeviceNetwork(Holder):
         batch = int(sizes[0])
         states = self._states(hx, data, batch, 3, "batched 3-D")
         if (order := sequence.sorted_indices) is not None:
-            states = [state.index_select(1, order).contiguous() for state in states]
+            states = [state.index_select(1, order) for state in states]
         lengths = np.searchsorted(-sizes, -np.arange(batch))  # steps of more sequences than b
         starts = np.cumsum(sizes) - sizes
-        output, last = self._run(_Rows(data, len(sizes), batch, lengths, starts, states, True))
+        output, last = self._run(Rows(data, len(sizes), batch, lengths, starts, states, True))
         if (order := sequence.unsorted_indices) is not None:
             pair = isinstance(last, tuple)
             last = tuple(s.index_select(1, order) for s in (last if pair else (last,)))
             last = last if pair else last[0]
         return sequence._replace(data=output), last
+
+    def _given(self, input: Any, hx: Any, lengths: Any) -> Rows:
+        """Arguments of a call, checked; states as they lie."""
+        given = calls.dense(self.spec, input, lengths, self._read)
+        kind = "unbatched 2-D" if input.ndim == 2 else "batched 3-D"
+        states = self._states(hx, given.x, given.batch, input.ndim, kind)
+        size = given.steps, given.batch, given.lengths
+        return Rows(given.x, *size, None, states, given.batched)
 
     def _read(self, value: Any, what: str, dtype: str | None = None) -> Any:
         return tensors.on_device(value, what, dtype, self.device)
@@ -170,31 +186,18 @@ class DeviceNetwork(Holder):
                     "Input and hidden tensors are not at the same device, found input tensor at "
                     f"{x.device} and hidden tensor at {state.device}"
                 )
-        return [state.contiguous() for state in states]
+        return list(states)
 
-    def _run(self, rows: _Rows) -> tuple[Any, Any]:
+    def _run(self, rows: Rows) -> tuple[Any, Any]:
         """The answer of a call, in memory of its own."""
-        x, widths = rows.x, self.plan.state_sizes
-        shape = (rows.batch,) if rows.batched else ()
-        with self._current(x.device) as stream:
-            struct, held = self._placed(x.device, stream)
-            output = x.new_empty((*x.shape[:-1], self.plan.output))
-            passes = len(self.plan.model.passes)
-            last = [x.new_empty((passes, *shape, width)) for width in widths.values()]
-            indices = [tensors.integers(n, x.device) for n in (rows.lengths, rows.starts)]
-            nbytes = self.workspace(rows.steps, rows.batch)
-            scratch = tensors.scratch(nbytes, x.device)
-            states = list(rows.states) or [None] * len(last)
-            arrays = (x, output, *states, *last, *indices)
-            fields = (rows.steps, rows.batch, *map(self._pointer, arrays))
-            batch = self.library.ffi.new(f"{self.spec.name}_batch *", fields)
-            forward, cast = self.function("_forward"), self.library.ffi.cast
-            place = cast("void *", scratch.data_ptr()), nbytes, cast("cudaStream_t", stream)
-            self._check(forward(struct, batch, *place))
-            if self._capturing():
-                self._captured.append(held)
-            del held  # not before: another thread may load weights meanwhile
-        return output, tuple(last) if len(last) == 2 else last[0]
+        device = rows.x.device
+        with self.current(device) as stream:
+            weights = self._placed(device, stream)
+            call = DeviceCall(self, rows, weights)
+            call.launch(stream)
+            if self.capturing():
+                self.keep(weights)
+        return call.answer()
 
     def _placed(self, device: Any, stream: int) -> tuple[Any, Any]:
         """Weights on the device, the current one: a struct, and the tensor that it points into.
@@ -204,26 +207,26 @@ class DeviceNetwork(Holder):
         if self._weights is None:
             raise self._has_no_weights()
         if device not in self._ready:
-            self._check(self.function("_init")())
+            self.check(self.function("_init")())
             self._ready.add(device)
         return self._weights.on(device, stream)
 
-    def _pointer(self, tensor: Any) -> Any:
-        """Where a tensor lies; NULL for None."""
-        return self.library.ffi.cast("void *", 0 if tensor is None else tensor.data_ptr())
-
     @contextmanager
-    def _current(self, device: Any) -> Iterator[int]:
+    def current(self, device: Any) -> Iterator[int]:
         """Makes the device the current one; gives torch's current stream there."""
         cuda = tensors.torch("running on a device").cuda
         with cuda.device(device):
             yield cuda.current_stream(device).cuda_stream
 
-    def _capturing(self) -> bool:
+    def capturing(self) -> bool:
         """Whether torch's current stream records a CUDA graph, and runs nothing yet."""
         return bool(tensors.torch("running on a device").cuda.is_current_stream_capturing())
 
-    def _check(self, code: int) -> None:
+    def keep(self, memory: Any) -> None:
+        """Hold on, as long as the network is there, to what a captured graph reads and writes."""
+        self._captured.append(memory)
+
+    def check(self, code: int) -> None:
         """Raises DeviceError for an answer of CUDA that is not success."""
         if code:
             reason = _REASONS.get(code, "a call that CUDA accepts")

@@ -9,10 +9,12 @@ import hashlib
 import subprocess
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 from nets import weights
 
@@ -34,14 +36,71 @@ class Emulated(DeviceNetwork):
 
     device = "cpu"
 
-    capturing = False  # whether a graph is recorded
+    captured = False  # whether torch's current stream is
+    loaded = False  # whether kernels are, by a run: a capture is no time for it
 
     @contextmanager
-    def _current(self, device):
+    def current(self, device):
         yield 0
 
-    def _capturing(self):
-        return self.capturing
+    def capturing(self):
+        return self.captured
+
+    def function(self, suffix):
+        """What is launched on a stream that a graph captures is kept, and does not run."""
+        function = super().function(suffix)
+        if suffix != "_forward":
+            return function
+        ffi, name = self.library.ffi, self.spec.name
+
+        def forward(weights, batch, *rest):
+            if rest[-1] != ffi.cast("cudaStream_t", Side.cuda_stream):
+                self.loaded = True
+                return function(weights, batch, *rest)
+            assert self.loaded
+            structs = ffi.new(f"{name}_weights *", weights[0]), ffi.new(f"{name}_batch *", batch[0])
+            Graph.captured.launches.append(partial(function, *structs, *rest))
+            return 0
+
+        return forward
+
+
+class Graph:
+    """In place of torch.cuda.CUDAGraph: launches with what they were given, by value."""
+
+    captured: Graph | None = None  # that is captured now
+
+    def __init__(self) -> None:
+        self.launches: list[partial[int]] = []
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+        assert [launch() for launch in self.launches] == [0]
+
+
+class Side:
+    """In place of the torch.cuda.Stream that a graph is captured on."""
+
+    cuda_stream = 7
+
+    def __init__(self, device) -> None:
+        self.device = device
+
+
+@contextmanager
+def capture(graph: Graph, *, stream: Side, capture_error_mode: str):
+    """In place of torch.cuda.graph."""
+    assert capture_error_mode == "thread_local"
+    Graph.captured = graph
+    yield
+    Graph.captured = None
+
+
+def with_graphs(patch: pytest.MonkeyPatch) -> None:
+    """torch.cuda has the stand-ins."""
+    for name, ours in (("CUDAGraph", Graph), ("Stream", Side), ("graph", capture)):
+        patch.setattr(torch.cuda, name, ours)
 
 
 def spec(**fields) -> Spec:

@@ -5,6 +5,7 @@ What that cannot see is in test_cuda_build.py (what nvcc makes of them) and test
 
 from __future__ import annotations
 
+import gc
 import pickle
 import re
 import weakref
@@ -13,9 +14,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from emulated import Emulated, compiled, net, plan, sanitized, with_weights
+from emulated import Emulated, compiled, net, plan, sanitized, with_graphs, with_weights
 from nets import errors, module
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnngen import cuda, tensors
 from rnngen.errors import DeviceError
@@ -264,6 +266,8 @@ def test_shapes_of_torch(kind):
     batched, _ = network(x[:, None], tuple(state[:, None] for state in hx))
     assert torch.equal(batched[:, 0], output)
     assert all(torch.equal(*pair) for pair in zip(hx, before, strict=True))
+    strided = [torch.stack((state, -state), 2)[..., 0] for state in hx]
+    assert_same(network(x, strided), (output, (h, c)))
     output, (h, _) = network(x.new_empty(4, 0, 3))
     assert output.shape == (4, 0, units)
     assert h.shape == (1, 0, units)
@@ -317,12 +321,183 @@ def test_a_graph_keeps_the_weights_that_it_reads(monkeypatch):
     x = torch.randn(3, 2, 3)
     network(x)
     seen = [weakref.ref(network._placed(torch.device("cpu"), 0)[1])]
-    monkeypatch.setattr(network, "capturing", True)
+    monkeypatch.setattr(network, "captured", True)
     network.load_state_dict({k: -v for k, v in network.arrays().items()})
     network(x)
     seen.append(weakref.ref(network._placed(torch.device("cpu"), 0)[1]))
     network.load_state_dict({k: -v for k, v in network.arrays().items()})
     assert [ref() is not None for ref in seen] == [False, True]
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """CUDA graphs on the processor."""
+    with_graphs(monkeypatch)
+
+
+class Untouched(TorchDispatchMode):
+    """torch is not asked for anything, not for memory either."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        raise AssertionError(func)
+
+
+def arguments(network, batch=3, steps=5):
+    """x and states, both directions of one layer."""
+    spec = network.spec
+    shape = spec.num_directions, batch, spec.hidden_size
+    hx = noise(network, *shape), -noise(network, *shape)
+    return noise(network, steps, batch, spec.input_size), hx[: len(network.plan.state_sizes)]
+
+
+def given(hx):
+    """As a call takes states."""
+    return hx if len(hx) == 2 else hx[0]
+
+
+@ALL
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_bound_is_called(kind, cell, graphs):
+    """The same bits as a plain call, from what lies in the buffers then, and in the same memory."""
+    network = net(**kind | {"cell": cell}, bidirectional=True)
+    x, hx = arguments(network)
+    call = network.bind(x, given(hx))
+    places = [answer.data_ptr() for answer in flat(call.answer())]
+    assert (call._graph is not None) == network.plan.step
+    for _ in range(3):
+        with Untouched():
+            call.run()
+        assert_same(call.answer(), network(x, given(hx)))
+        x.copy_(x.roll(1))
+        for state in hx:
+            state.neg_()
+    assert places == [answer.data_ptr() for answer in flat(call.answer())]
+
+
+@ALL
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_bound_lengths(kind, batch_first, graphs):
+    """Each run writes the zeros beyond them."""
+    network = net(**kind, bidirectional=True, num_layers=2, batch_first=batch_first)
+    x = noise(network, 4, 4, 3)
+    lengths = torch.tensor([2, 4, 1, 3])
+    call = network.bind(x, lengths=lengths)
+    expected = network(x, lengths=lengths)
+    lengths.fill_(4)  # those of when it was bound
+    for _ in range(2):
+        for answer in flat(call.answer()):
+            answer.fill_(torch.nan)
+        call.run()
+        assert_same(call.answer(), expected)
+
+
+@ALL
+def test_bound_without_batch_and_empty(kind, graphs):
+    """2-D input; a batch of no sequences does nothing, and is no graph."""
+    network = net(**kind)
+    x, hx = arguments(network, 1)
+    call = network.bind(x[:, 0], hx[0][:, 0])
+    call.run()
+    assert_same(call.answer(), network(x[:, 0], hx[0][:, 0]))
+    empty = network.bind(x[:, :0])
+    empty.run()
+    assert empty._graph is None
+    assert empty.output.shape == (5, 0, network.spec.hidden_size)
+
+
+def test_bound_arrays_that_speak_dlpack():
+    network = net(cell="gru")
+    x, (h,) = arguments(network)
+    call = network.bind(x.numpy(), h.numpy())
+    x.neg_()
+    call.run()
+    assert_same(call.answer(), network(x, h))
+
+
+@ALL
+def test_bound_weights_stay(kind, graphs):
+    network = net(**kind)
+    x, hx = arguments(network)
+    before = network(x, given(hx))
+    call = network.bind(x, given(hx))
+    network.load_state_dict({k: -v for k, v in network.arrays().items()})
+    call.run()
+    assert_same(call.answer(), before)
+
+
+@ALL
+def test_bound_keeps_what_it_reads(kind, graphs):
+    """`run` alone is enough; without it nothing is left."""
+    network = net(**kind, bidirectional=True)
+    x, hx = arguments(network)
+    call = network.bind(x, given(hx), lengths=[5, 1, 2])
+    kept = [weakref.ref(tensor) for tensor in call._kept if torch.is_tensor(tensor)]
+    kept.append(weakref.ref(call._kept[-1][1]))
+    network.load_state_dict({k: -v for k, v in network.arrays().items()})
+    run = call.run
+    del call, x, hx
+    gc.collect()
+    assert len(kept) == 7  # x, output, h_0, h_n, lengths, scratch, weights
+    assert all(ref() is not None for ref in kept)
+    run()
+    del run
+    gc.collect()
+    assert all(ref() is None for ref in kept)
+
+
+BY_STEPS = {"cell": "gru", "hidden_size": 20, "dtype": "float64"}
+
+
+def test_bound_launches_of_steps_are_captured_once(graphs):
+    """A run replays them; while something else is captured, it launches them itself."""
+    network = net(**BY_STEPS)
+    x, (h,) = arguments(network)
+    call = network.bind(x, h)
+    graph = call._graph
+    assert len(graph.launches) == 1
+    call.run()
+    call.run()
+    assert (graph.replays, network._captured) == (2, [])
+    network.captured = True
+    call.output.fill_(torch.nan)
+    call.run()
+    assert (graph.replays, len(graph.launches)) == (2, 1)
+    assert_same(call.answer(), network(x, h))
+
+
+@ALL
+def test_a_graph_keeps_the_memory_of_bound_calls(kind, graphs):
+    """It is read and written when the graph is replayed, with the call or without."""
+    network = net(**kind)
+    x, hx = arguments(network)
+    call = network.bind(x, given(hx))
+    output, scratch = weakref.ref(call.output), weakref.ref(call._kept[-2])
+    network.captured = True
+    call.run()
+    del call
+    gc.collect()
+    assert output() is not None
+    assert scratch() is not None
+
+
+def test_bound_refuses():
+    """What cannot be read in place, and what a call refuses."""
+    network = net()
+    x, (h, c) = arguments(network)
+    with pytest.raises(ValueError, match=r"bind: input contiguous .* \(5, 2, 3\) in strides of"):
+        network.bind(x[:, ::2])
+    for wide in ((h.mT.contiguous().mT, c), (h, c.mT.contiguous().mT)):
+        with pytest.raises(ValueError, match=r"bind: [hc]x contiguous .* of \(60, 4, 12\) bytes"):
+            network.bind(x, wide)
+    with pytest.raises(ValueError, match=r"bind: padded input, .* got a PackedSequence"):
+        network.bind(torch.nn.utils.rnn.pack_sequence([x[:, 0]]))
+    with pytest.raises(RuntimeError, match="input_size"):
+        network.bind(x[:, :, :2].contiguous())
+    with pytest.raises(RuntimeError, match="no weights"):
+        Emulated(network.plan, network.library).bind(x)
+    network.captured = True
+    with pytest.raises(RuntimeError, match="bind: before a CUDA graph is captured"):
+        network.bind(x)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

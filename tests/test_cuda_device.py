@@ -207,10 +207,12 @@ def test_a_call_does_not_wait(kind):
     network = net(**kind)
     x = noise(network, 3, 2, 3)
     network(x)
-    torch.cuda.synchronize()
-    torch.cuda._sleep(2_000_000_000)  # cycles, about a second
-    network(x)
-    assert not torch.cuda.current_stream().query()
+    call = network.bind(x)
+    for run in (lambda: network(x), call.run):
+        torch.cuda.synchronize()
+        torch.cuda._sleep(2_000_000_000)  # cycles, about a second
+        run()
+        assert not torch.cuda.current_stream().query()
 
 
 @EACH
@@ -227,6 +229,42 @@ def test_graphs(kind):
     assert all(map(torch.equal, flat(captured), expected))
 
 
+@EACH
+def test_bound(kind):
+    """The bits of a plain call, from what lies in the buffers then; zeros beyond lengths."""
+    network = net(**kind, num_layers=2, bidirectional=True)
+    x, lengths = noise(network, 30, 5, 3), torch.arange(5) * 7 + 2
+    for more in ({}, {"lengths": lengths}):
+        call = network.bind(x, **more)
+        for _ in range(3):
+            x.neg_()
+            call.output.fill_(torch.nan)
+            call.run()
+            assert same(call.answer(), network(x, **more))
+
+
+@EACH
+def test_bound_in_a_graph_and_on_another_stream(kind):
+    """The graph does with the call's memory what a run does, also when the call is gone."""
+    network = net(**kind)
+    x = noise(network, 30, 5, 3)
+    call, graph, stream = network.bind(x), torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.cuda.graph(graph):
+        call.run()
+    x.neg_()
+    expected = network(x)
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call.run()
+    stream.synchronize()
+    assert same(call.answer(), expected)
+    x.neg_()
+    expected, answer = network(x), call.answer()
+    del call
+    graph.replay()
+    assert same(answer, expected)
+
+
 def test_two_devices():
     """Weights go to each; states have to be where the input is."""
     if torch.cuda.device_count() < 2:
@@ -235,6 +273,11 @@ def test_two_devices():
     first, second = (noise(network, 4, 2, 3, device=f"cuda:{n}") for n in range(2))
     answer = network(second)
     assert answer[0].device == second.device
+    stepwise = net(**KINDS["step, float64"])
+    for network_, x in ((network, second), (stepwise, second.double())):
+        call = network_.bind(x)
+        call.run()
+        assert same(call.answer(), network_(x))
     pairs = zip(flat(answer), flat(network(first)), strict=True)
     assert all(torch.allclose(*pair, atol=1e-6) for pair in pairs)
     with pytest.raises(RuntimeError, match="not at the same device"):
@@ -259,6 +302,8 @@ fields, shapes = map(json.loads, sys.argv[1:])
 net = rnngen.compile(fields, {name: torch.full(shape, 0.1) for name, shape in shapes.items()})
 x = torch.ones(5, 9, 3).to(getattr(torch, net.spec.dtype)).cuda()
 net(x), net(x, lengths=torch.arange(9) % 5 + 1)
+call = net.bind(x)
+call.run(), call.run()
 torch.cuda.synchronize()
 """
 

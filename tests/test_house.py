@@ -20,8 +20,19 @@ ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
     *("processor", "spec", "model", "outline", "kernel", "plan", "residence", "quads"),
     *("tiles", "strategy", "cuda", "pack", "render", "compiler", "cache", "build", "machine"),
-    *("tensors", "weights", "calls", "shares", "validate", "holder", "bind", "repeats", "device"),
-    *("run", "package", "importers", "jobs", "peers", "bench", "doctor", "console", "__main__"),
+    *("tensors", "weights", "calls", "shares", "validate", "holder", "bind", "repeats", "launches"),
+    *(
+        "device",
+        "run",
+        "package",
+        "importers",
+        "jobs",
+        "peers",
+        "bench",
+        "doctor",
+        "console",
+        "__main__",
+    ),
 ]
 # Each heavy package has one owner.
 OWNER = {

@@ -1,4 +1,6 @@
-"""Times rnngen beside torch.nn on cuDNN on the current CUDA device; writes gpu.json and draws it.
+"""Times rnngen on the current CUDA device; writes gpu.json and draws it.
+
+Beside it are torch.nn on cuDNN and, where it is installed, flashrnn.
 
 python benchmarks/gpu.py [--quick] [--out DIR] [--resume]
 
@@ -20,12 +22,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
+import flash
 import gpu_systems
 import host
 import results
 from cases import GATES, Case
 from cpu import Effort, Repeats, digits, interleaved, of, text
-from gpu_systems import EXACT, HALVES, OURS, OWN, ROUNDED, SYSTEMS, TRUTH, Bound
+from gpu_systems import EXACT, FLASH, HALVES, OURS, OWN, ROUNDED, SYSTEMS, TRUTH, Bound, here
+from peers import UnsupportedError
 from rnngen import tensors
 from rnngen.dtypes import DTYPES
 from rnngen.errors import BuildError
@@ -55,7 +59,8 @@ def main(given: list[str] | None = None) -> None:
     with torch.inference_mode():
         for _ in finished(cases, document, QUICK if options.quick else FULL):
             (options.out / "gpu.json").write_text(text(document))
-    print(f"in {options.out}; {sum(map(results.noisy, document['cells']))} cases noisy")
+    absent, noisy = document["absent"], sum(map(results.noisy, document["cells"]))
+    print(f"in {options.out}; without {', '.join(absent) or 'nothing'}; {noisy} cases noisy")
     if find_spec("matplotlib"):
         import gpu_plot
 
@@ -80,7 +85,12 @@ def stop(reason: str) -> NoReturn:
 def begun(options: argparse.Namespace) -> dict[str, Any]:
     """The document, without cases or with those of an earlier run of the same."""
     effort = asdict(QUICK if options.quick else FULL) | {"quick": options.quick}
-    fixed = {"device": gpu_systems.device(), "versions": gpu_systems.versions(), "effort": effort}
+    fixed = {
+        "device": gpu_systems.device(),
+        "versions": gpu_systems.versions(),
+        "absent": [system.name for system in SYSTEMS if system not in here()],
+        "effort": effort,
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     path, cells = options.out / "gpu.json", []
     if options.resume and path.exists():
@@ -127,7 +137,7 @@ def finished(
             yield cells[-1]
     for cell in cells:
         if "kernels" not in cell:
-            ok = [s for s in SYSTEMS if cell["results"][s.name]["status"] == "ok"]
+            ok = [s for s in here() if cell["results"][s.name]["status"] == "ok"]
             cell["kernels"] = {
                 system.name: gpu_systems.kernels(Bound(system, of(cell))) for system in ok
             }
@@ -138,7 +148,7 @@ def measure(case: Case, effort: Effort) -> dict[str, Any]:
     """Check every system, then time those that are right, in turn."""
     taken, plans = checked(case), {}
     benches: dict[str, Any] = {}
-    for system in SYSTEMS:
+    for system in here():
         if taken[system.name]["status"] == "ok":
             bench = benches[system.name] = Bound(system, case)
             once = bench.sample(0, 1)
@@ -155,30 +165,35 @@ def measure(case: Case, effort: Effort) -> dict[str, Any]:
 def checked(case: Case) -> dict[str, dict[str, Any]]:
     """How each system took the case, by its distance from torch in float64.
 
-    rnngen's is held to torch's in the same dtype; the others' are for information.
+    rnngen's is held to torch's in the same dtype, flashrnn's to a limit of its own; the others'
+    are for information.
     """
     torch = tensors.torch("benchmarking")
-    found: dict[str, float | str] = {}
+    found: dict[str, float | str | UnsupportedError] = {}
     right: list[Any] = []
-    for system in (TRUTH, *SYSTEMS):
+    for system in (TRUTH, *here()):
         try:
             answer = Bound(system, case).answer()
             right = right or answer
             found[system.name] = gpu_systems.distance(answer, right)
+        except UnsupportedError as reason:
+            found[system.name] = reason
         except Exception as failure:  # whatever a library may raise; the results say what
             torch.cuda.synchronize()  # raises again if the device is not to be used any more
             found[system.name] = told(failure)
             if not right:
-                return {s.name: verdict(f"no truth: {told(failure)}", 0) for s in SYSTEMS}
-    limits = {}
+                return {s.name: verdict(f"no truth: {told(failure)}", 0) for s in here()}
+    limits = {system.name: flash.LIMITS[system.dtype] for system in FLASH}
     for dtype, system in OURS.items():
         theirs = found[EXACT.name if system is OWN else f"{EXACT.name}-{dtype}"]
         limits[system.name] = DTYPES[dtype].limit(theirs if isinstance(theirs, float) else 0.0)
-    return {s.name: verdict(found[s.name], limits.get(s.name)) for s in SYSTEMS}
+    return {s.name: verdict(found[s.name], limits.get(s.name)) for s in here()}
 
 
-def verdict(error: float | str, limit: float | None) -> dict[str, Any]:
+def verdict(error: float | str | UnsupportedError, limit: float | None) -> dict[str, Any]:
     """A result without its times; "wrong" if its error is above the limit, or NaN."""
+    if isinstance(error, UnsupportedError):
+        return {"status": "unsupported", "why": str(error)}
     if isinstance(error, str):
         return {"status": "failed", "why": error}
     wrong = not isfinite(error) or (limit is not None and error > limit)

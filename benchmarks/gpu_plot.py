@@ -30,6 +30,9 @@ LOOKS = {
     "torch-tf32": Look("cuDNN, TF32", "TF32", "#0072b2", "^"),
     "torch-float16": Look("cuDNN, float16", "float16", "#009e73", "v"),
     "torch-bfloat16": Look("cuDNN, bfloat16", "bfloat16", "#7b4ea3", "D"),
+    "flashrnn-tf32": Look("flashrnn, TF32", "flash TF32", "#56b4e9", "<"),
+    "flashrnn-float16": Look("flashrnn, float16", "flash 16", "#8c8c00", ">"),
+    "flashrnn-bfloat16": Look("flashrnn, bfloat16", "flash b16", "#444444", "*"),
 }
 GATES = {"lstm": 4, "gru": 3}
 CLOCK = 1.9e9  # hertz that an H200 was seen to hold under load
@@ -134,7 +137,7 @@ def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
         f"step of rnngen in float32 would take at {CLOCK / 1e9} GHz, without the sums of x"
     )
     words = Words(title, note, True)
-    figure, grid = panels(document, CELLS, batches, 5.0, words, share=True)
+    figure, grid = panels(document, CELLS, batches, 5.2, words, share=True)
     for (cell, batch), axes in grid.items():
         lines(axes, results.plain(shown, cell=cell, batch=batch), values(shown, "hidden_size"))
         forecast(axes, document["device"], cell, batch, values(shown, "hidden_size"))
@@ -144,15 +147,16 @@ def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     for batch in batches:
         grid[CELLS[-1], batch].set_xlabel("units H")
     handles, labels = grid[CELLS[0], batches[0]].get_legend_handles_labels()
-    place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.43 / 5.0), "borderpad": 0.4}
+    place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.43 / 5.2), "borderpad": 0.4}
     style = {"fontsize": 7.5, "columnspacing": 1.0, "handlelength": 1.4, "frameon": False}
-    figure.legend(handles, labels, ncols=len(labels), **style, **place)
+    figure.legend(handles, labels, ncols=(len(labels) + 1) // 2, **style, **place)
     return figure
 
 
 def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
     """One line a system, rnngen's on top; what has no time is left out."""
-    for name, look in LOOKS.items():
+    here = {name: look for name, look in LOOKS.items() if any(name in c["results"] for c in cells)}
+    for name, look in here.items():
         times = [(c, results.median(c, name)) for c in cells]
         points = [(c["hidden_size"], s / c["steps"] * 1e6) for c, s in times if s]
         style: dict[str, Any] = {"color": look.color, "marker": look.marker, "label": look.label}
@@ -189,7 +193,7 @@ def panels(
 ) -> tuple[Figure, Grid]:
     """A figure with empty axes by row and column; above what it shows, below what was measured."""
     figure = Figure(figsize=(WIDTH, height))
-    head, foot = (0.75 if words.legend else 0.5) / height, 0.38 / height
+    head, foot = (0.95 if words.legend else 0.5) / height, 0.38 / height
     figure.set_layout_engine("constrained", rect=(0, foot, 1, 1 - head - foot))
     axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex=share, sharey=share)
     gray: dict[str, Any] = {"fontsize": 7.5, "color": "#555555"}

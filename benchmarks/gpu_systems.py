@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import flash
 import host
 import results
 import rnngen
@@ -33,14 +34,18 @@ class System:
 
     name: str
     dtype: str = "float32"
-    tf32: bool = False  # whether cuDNN may round what it multiplies to 10 bits
+    tf32: bool = False  # whether it may round what it multiplies to 10 bits
 
 
 TRUTH = System("truth", "float64")
 OWN, EXACT, ROUNDED = System(results.OWN), System("torch"), System("torch-tf32", tf32=True)
 HALVES = ("float16", "bfloat16")
 OWN_HALVES = tuple(System(f"{OWN.name}-{dtype}", dtype) for dtype in HALVES)
-SYSTEMS = (OWN, EXACT, ROUNDED, *OWN_HALVES, *(System(f"torch-{d}", d) for d in HALVES))
+FLASH = (
+    System(f"{flash.NAME}-tf32", tf32=True),
+    *(System(f"{flash.NAME}-{d}", d) for d in HALVES),
+)
+SYSTEMS = (OWN, EXACT, ROUNDED, *OWN_HALVES, *(System(f"torch-{d}", d) for d in HALVES), *FLASH)
 OURS = {system.dtype: system for system in (OWN, *OWN_HALVES)}
 
 
@@ -48,14 +53,18 @@ class Bound:
     """A system on one case: its call, with arguments that are on the device.
 
     `run` is one call, which the device may not have finished yet; rnngen's is bound, if it can be.
+    Raises UnsupportedError for what a system does not have.
     """
 
     def __init__(self, system: System, case: Case) -> None:
         self.tf32 = system.tf32
         net = networks(shape(case))[system.name]
         x, hx = (moved(value, system.dtype) for value in arguments(case))
-        bound = system in OURS.values() and case.form == "full"
-        self.call = net.bind(x, hx) if bound else None
+        self.call: Any = None
+        if system in FLASH:
+            self.call = flash.Call(net, x, hx)
+        elif system in OURS.values() and case.form == "full":
+            self.call = net.bind(x, hx)
         self.run: Callable[[], Any] = self.call.run if self.call else partial(net, x, hx)
 
     def answer(self) -> list[Any]:
@@ -74,10 +83,15 @@ class Bound:
         return clock(self.run, count)
 
     def prepared(self) -> Any:
-        """torch, cuDNN allowed what this system may."""
+        """torch, its libraries allowed what this system may."""
         torch = tensors.torch("benchmarking")
-        torch.backends.cudnn.allow_tf32 = self.tf32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.tf32
         return torch
+
+
+def here() -> tuple[System, ...]:
+    """Those whose packages are installed."""
+    return tuple(s for s in SYSTEMS if s not in FLASH or flash.installed())
 
 
 def shape(case: Case) -> Case:
@@ -87,7 +101,7 @@ def shape(case: Case) -> Case:
 
 @lru_cache(maxsize=1)
 def networks(case: Case) -> dict[str, Any]:
-    """Every system's network, with the same weights."""
+    """Every system's network, with the same weights; of flashrnn's it is torch's."""
     torch = tensors.torch("benchmarking")
     params = {name: torch.from_numpy(array) for name, array in case.weights().items()}
     own: dict[str, Any] = {}
@@ -194,8 +208,9 @@ def versions() -> dict[str, Any]:
     (nvcc,) = [found for found in doctor.examine() if found.name == "nvcc"]
     if not nvcc.ok:
         raise BuildError(nvcc.detail)
-    here = host.versions()
-    known = {name: here[name] for name in ("python", "rnngen", "numpy", "torch") if name in here}
+    found = host.versions()
+    names = ("python", "rnngen", "numpy", "torch", flash.NAME)
+    known = {name: found[name] for name in names if name in found}
     cudnn = torch.backends.cudnn.version()
     return known | {
         "cuda": torch.version.cuda,

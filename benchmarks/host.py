@@ -12,7 +12,7 @@ from typing import Any
 
 from rnngen import doctor
 
-PACKAGES = ("rnngen", "numpy", "torch", "onnx", "onnxruntime", "openvino", "MNN")
+PACKAGES = ("rnngen", "numpy", "torch", "onnx", "onnxruntime", "openvino", "MNN", "flashrnn")
 UNITS = {"K": 1024, "M": 1024**2}
 
 

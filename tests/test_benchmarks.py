@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ RUNTIMES = [
     pytest.param("torch-compile", marks=pytest.mark.full),
 ]
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("cc")
 
 
@@ -28,7 +29,7 @@ def modules():
     """The benchmarks' modules; they are scripts, which find each other in their own folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "benchmarks")
-        names = ("cases", "cpu", "host", "peers", "results", "worker")
+        names = ("cases", "cpu", "flash", "host", "peers", "results", "worker")
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -128,6 +129,47 @@ def test_a_dead_process_is_a_failure(modules, tmp_path):
     loaded = bench.load(modules.cases.Case("lstm", 1, 1, 1), tmp_path / "truth.npz")
     assert (loaded.status, loaded.why) == ("failed", "the process died")
     assert bench.process is None
+
+
+@pytest.fixture
+def flashrnn(monkeypatch):
+    """A package of that name."""
+    monkeypatch.setitem(sys.modules, "flashrnn", importlib.import_module("standin"))
+
+
+def test_flashrnn_may_be_missing(modules, flashrnn, monkeypatch):
+    assert modules.flash.installed()
+    monkeypatch.setitem(sys.modules, "flashrnn", None)
+    assert not modules.flash.installed()
+
+
+def recurrent(cell, **more):
+    """A network of torch in float64, x and states."""
+    net = getattr(torch.nn, cell)(6, 6, **more).double().requires_grad_(False)
+    x, *hx = (torch.randn(n, 3, 6, dtype=torch.float64) for n in (5, 1, 1))
+    return net, x, tuple(hx) if cell == "LSTM" else hx[0]
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_flashrnn_computes_what_torch_does(cell, modules, flashrnn):
+    """Weights, rows and states reach it in its order, and come back in torch's."""
+    net, x, hx = recurrent(cell)
+    call = modules.flash.Call(net, x, hx)
+    for _ in range(2):
+        call.run()
+        torch.testing.assert_close(call.answer(), net(x, hx), rtol=0, atol=1e-14)
+        x.neg_()
+
+
+def test_flashrnn_says_what_it_has_not(modules, flashrnn):
+    net, x, hx = recurrent("GRU")
+    packed = torch.nn.utils.rnn.pack_sequence([x[:, 0]])
+    with pytest.raises(modules.peers.UnsupportedError, match="no packed sequences"):
+        modules.flash.Call(net, packed, hx)
+    for more in ({"num_layers": 2}, {"bidirectional": True}):
+        net, x, hx = recurrent("LSTM", **more)
+        with pytest.raises(modules.peers.UnsupportedError, match="single layers"):
+            modules.flash.Call(net, x, hx)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what matplotlib itself uses

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import standin
 import torch
 from emulated import Emulated, compiled
 
@@ -47,6 +49,7 @@ def scripts(monkeypatch):
     systems.arguments.cache_clear()
     monkeypatch.setattr(systems, "rnngen", SimpleNamespace(compile=emulate))
     monkeypatch.setattr(systems, "DEVICE", "cpu")
+    monkeypatch.setattr(systems.flash, "installed", lambda: False)
     monkeypatch.setattr(systems, "clock", clock)
     monkeypatch.setattr(systems, "device", lambda: facts)
     monkeypatch.setattr(systems, "kernels", lambda bench: {"kernel": 1})
@@ -63,6 +66,8 @@ def test_flow(scripts, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "grid", lambda: cases)
     gpu.main(["--out", str(tmp_path)])
     document = json.loads((tmp_path / "gpu.json").read_text())
+    assert document["absent"] == [system.name for system in scripts.systems.FLASH]
+    assert not set(document["absent"]) & set(document["cells"][0]["results"])
     for cell in document["cells"]:
         for system in scripts.systems.OURS.values():
             assert cell["results"][system.name]["status"] == "ok"
@@ -77,6 +82,24 @@ def test_flow(scripts, monkeypatch, tmp_path):
     assert cells[:2] == document["cells"]
     assert cells[2]["results"]["rnngen"]["status"] == "wrong"
     assert cells[2]["speedup"] is None
+
+
+def test_flashrnn(scripts, monkeypatch, tmp_path):
+    """Where it is installed it is checked and timed; what it does not have is unsupported."""
+    gpu, names = scripts.gpu, [system.name for system in scripts.systems.FLASH]
+    deep = gpu.Case("lstm", 8, 2, 3, num_layers=2)
+    cases = [gpu.Case("lstm", 8, 2, 3), gpu.Case("gru", 8, 2, 3), deep]
+    monkeypatch.setitem(sys.modules, "flashrnn", standin)
+    monkeypatch.setattr(scripts.systems.flash, "installed", lambda: True)
+    monkeypatch.setattr(gpu, "grid", lambda: cases)
+    lstm = standin.lstm
+    monkeypatch.setattr(standin, "lstm", lambda w, r, b, h, c: lstm(w[::-1], r[::-1], b, h, c))
+    gpu.main(["--out", str(tmp_path)])
+    document = json.loads((tmp_path / "gpu.json").read_text())
+    assert document["absent"] == []
+    for cell, status in zip(document["cells"], ("wrong", "ok", "unsupported"), strict=True):
+        assert [cell["results"][name]["status"] for name in names] == [status] * 3
+    assert document["cells"][1]["results"]["flashrnn-tf32"]["median_s"] > 0
 
 
 def wrong(call):

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,6 +83,18 @@ def test_flow(scripts, monkeypatch, tmp_path):
     assert cells[:2] == document["cells"]
     assert cells[2]["results"]["rnngen"]["status"] == "wrong"
     assert cells[2]["speedup"] is None
+
+
+def test_calls_are_bound(scripts):
+    """rnngen's, but for packed sequences; torch has none."""
+    systems, case = scripts.systems, scripts.gpu.Case("gru", 8, 2, 3)
+    packed = replace(case, form="packed")
+    for asked, system, bound in (
+        (case, systems.OWN, True),
+        (packed, systems.OWN, False),
+        (case, systems.EXACT, False),
+    ):
+        assert isinstance(systems.Bound(system, asked).call, DeviceCall) == bound
 
 
 def test_flashrnn(scripts, monkeypatch, tmp_path):

@@ -29,10 +29,11 @@ class Answer:
         if rest:
             (self.c_n,) = rest
 
-    def answer(self) -> tuple[Any, Any]:
-        """As torch.nn gives it: output, h_n, or output, (h_n, c_n)."""
-        states = (self.h_n, self.c_n) if hasattr(self, "c_n") else self.h_n
-        return self.output, states
+    def answer(self, order: Any = None) -> tuple[Any, Any]:
+        """As torch.nn gives it: output, h_n, or output, (h_n, c_n), of sequences in that order."""
+        states = (self.h_n, self.c_n) if hasattr(self, "c_n") else (self.h_n,)
+        h_n, *c_n = calls.in_order(states, order)
+        return self.output, (h_n, *c_n) if c_n else h_n
 
 
 class Call(Answer):
@@ -49,7 +50,7 @@ class Call(Answer):
     ) -> None:
         spec, plan = net.spec, net.plan
         shape = (*given.x.shape[:-1], plan.output)
-        padded = given.steps and given.lengths is not None
+        padded = given.lengths is not None and not given.packed
         output = (np.zeros if padded else np.empty)(shape, spec.dtype)
         batch = (given.batch,) if given.batched else ()
         widths = plan.state_sizes.values()
@@ -59,7 +60,7 @@ class Call(Answer):
         threads = max(map(len, stages), default=1)
         fields = _fields(net, given, states, output, last, memory, threads)
         run = net.function("_bound_run")
-        parts = [[_Bound(run, _struct(net, fields, s), fields) for s in stage] for stage in stages]
+        parts = [[_bound(net, run, given, fields, share) for share in stage] for stage in stages]
         self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, parts)
         output, *last = (tensors.in_kind(a, tensor) for a in (output, *last))
         super().__init__(output, last)
@@ -90,9 +91,9 @@ class Stream:
         self._memory = np.zeros((1, calls.state_size(plan)), spec.dtype)
         fields = _fields(net, given, (), self.y, (), self._memory, 1)
         self._views = calls.state_views(plan, self._memory)
-        struct = _struct(net, fields, shares.whole(plan, given))
-        self.step = _Bound(net.function("_bound_step"), struct, fields)
-        self._run = _Bound(net.function("_bound_steps"), struct, fields)
+        share = shares.whole(plan, given)
+        self.step = _bound(net, net.function("_bound_step"), given, fields, share)
+        self._run = _bound(net, net.function("_bound_steps"), given, fields, share)
 
     def run(self, steps: int) -> None:
         """The first `steps` rows of x -> those of y. Raises ValueError if there are not so many."""
@@ -125,9 +126,11 @@ class _Bound(partial[int]):
         return self
 
 
-def _struct(net: Any, fields: tuple[Any, ...], share: Share) -> Any:
-    """The C struct of a call or a share of it; it does not keep alive what it points to."""
-    return net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, share))
+def _bound(net: Any, run: Any, given: Input, fields: tuple[Any, ...], share: Share) -> _Bound:
+    """A C function on a share of a call."""
+    starts = net.pointer(given.starts, "size_t")
+    struct = net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, (*share, starts)))
+    return _Bound(run, struct, (fields, starts))
 
 
 def _fields(
@@ -142,7 +145,7 @@ def _fields(
     """What all structs of a call begin with; so many threads share it."""
     pointer = net.pointer
     nothing = [None] * len(net.plan.state_sizes)
-    rows = (given.steps, given.batch) if given.steps else (given.rows, 1)
+    rows = (given.rows, 1) if given.packed else (given.steps, given.batch)
     nbytes = net.workspace(*rows)
     if threads > 1:
         nbytes += (threads - 1) * net.workspace(0, 0)

@@ -18,22 +18,28 @@ Read = Callable[[Any, str, str], Any]  # what was given, its name for messages, 
 
 
 class Input(NamedTuple):
-    """What a network reads: rows in its own layout, or without padding; contiguous."""
+    """What a network reads: rows in its own layout, or packed; contiguous."""
 
-    x: Array  # [T, B, I], [B, T, I], or where there is no padding [N, I]
-    steps: int  # T, or 0 without padding
+    x: Any  # [T, B, I], [B, T, I], or packed [N, I]
+    steps: int  # T
     batch: int  # B
-    lengths: Array | None = None  # [B] of size_t; without padding always
+    lengths: Array | None = None  # [B] of size_t; packed always, and never rising
+    starts: Array | None = None  # [T] of size_t, the row of each step's first sequence; if packed
+
+    @property
+    def packed(self) -> bool:
+        """Whether rows lie step by step without padding, the longest sequence first."""
+        return self.starts is not None
 
     @property
     def rows(self) -> int:
         """Steps of all sequences, padding included."""
-        return self.steps * self.batch or len(self.x)
+        return len(self.x) if self.packed else self.steps * self.batch
 
     @property
     def batched(self) -> bool:
         """Whether states have a dimension for the batch."""
-        return self.x.ndim == 3 or not self.steps
+        return self.x.ndim == 3 or self.packed
 
 
 def dense(spec: Spec, value: Any, lengths: Any, read: Read = tensors.to_array) -> Input:
@@ -101,26 +107,8 @@ def _lengths(value: Any, steps: int, batch: int) -> Array:
     return lengths.astype(np.uintp)
 
 
-def packed(spec: Spec, value: Any) -> tuple[Input, Array]:
-    """A PackedSequence, sorted or not, as sequences in their original order without padding.
-
-    Also the place of each of its rows, [N]: it holds step by step what C reads sequence by
-    sequence.
-    """
-    data, sizes = packed_rows(spec, value, tensors.to_array)
-    steps, batch = len(sizes), int(sizes[0])
-    rank = np.arange(len(data)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    order = np.arange(batch) if value.sorted_indices is None else value.sorted_indices.numpy()
-    sequence = order[rank]
-    lengths = np.bincount(sequence, minlength=batch)
-    places = (np.cumsum(lengths) - lengths)[sequence] + np.repeat(np.arange(steps), sizes)
-    x = np.empty_like(data, order="C")
-    x[places] = data
-    return Input(x, 0, batch, lengths.astype(np.uintp)), places
-
-
-def packed_rows(spec: Spec, value: Any, read: Read) -> tuple[Any, Array]:
-    """A PackedSequence's data [N, I], and how many of its rows belong to each step [T].
+def packed(spec: Spec, value: Any, read: Read = tensors.to_array) -> Input:
+    """A PackedSequence as it lies; states of its sequences are to be `in_order`.
 
     Raises ValueError, RuntimeError.
     """
@@ -131,7 +119,18 @@ def packed_rows(spec: Spec, value: Any, read: Read) -> tuple[Any, Array]:
     sizes = value.batch_sizes.numpy()
     if not len(sizes) or sizes[-1] < 1 or (np.diff(sizes) > 0).any() or sizes.sum() != len(data):
         raise RuntimeError("batch_sizes: positive, never rising, adding up to the rows of data")
-    return data, sizes
+    batch = int(sizes[0])
+    lengths = np.searchsorted(-sizes, -np.arange(batch))  # steps of more sequences than b
+    starts = np.cumsum(sizes) - sizes
+    whole = (numbers.astype(np.uintp) for numbers in (lengths, starts))
+    return Input(contiguous(data), len(sizes), batch, *whole)
+
+
+def in_order(states: Sequence[Any], order: Any) -> list[Any]:
+    """States [L*D, B, ...] of sequences in another order, a tensor [B], if there is one."""
+    if order is None:
+        return list(states)
+    return [s[:, order if tensors.is_tensor(s) else order.numpy()] for s in states]
 
 
 def state_views(plan: Plan, memory: Array) -> tuple[Array, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -13,10 +13,11 @@ import numpy.typing as npt
 import rnngen
 from rnngen import calls, tensors, validate
 from rnngen.build import Library
+from rnngen.calls import Input
 from rnngen.cuda import CudaPlan
 from rnngen.errors import DeviceError
 from rnngen.holder import Holder
-from rnngen.launches import DeviceCall, Rows
+from rnngen.launches import DeviceCall
 
 Array = npt.NDArray[Any]
 
@@ -117,7 +118,7 @@ class DeviceNetwork(Holder):
             if lengths is not None:
                 raise ValueError("lengths: for padded input; got it with a PackedSequence")
             return self._call_packed(input, hx)
-        return self._run(self._given(input, hx, lengths))
+        return self._run(*self._given(input, hx, lengths)).answer()
 
     def bind(self, input: Any, hx: Any = None, *, lengths: Any = None) -> DeviceCall:
         """A call whose buffers are fixed: input and hx are read where they lie, at each `run()`.
@@ -129,15 +130,16 @@ class DeviceNetwork(Holder):
         """
         if tensors.is_packed(input):
             raise ValueError("bind: padded input, perhaps with lengths; got a PackedSequence")
-        rows = self._given(input, hx, lengths)
-        for what, state in zip(("hx", "cx"), rows.states, strict=False):
+        given, states = self._given(input, hx, lengths)
+        for what, state in zip(("hx", "cx"), states, strict=False):
             calls.check_in_place(what, state)
         calls.check_in_place("input", self._read(input, "input"))
-        with self.current(rows.x.device) as stream:
+        device = given.x.device
+        with self.current(device) as stream:
             if self.capturing():
                 raise RuntimeError("bind: before a CUDA graph is captured; got it in the middle")
-            call = DeviceCall(self, rows, self._placed(rows.x.device, stream))
-            if self.plan.step and rows.batch:
+            call = DeviceCall(self, given, states, self._placed(device, stream))
+            if self.plan.step and given.batch:
                 call.launch(stream)  # loads the kernels, and says what is wrong
                 call.capture()
         return call
@@ -152,32 +154,22 @@ class DeviceNetwork(Holder):
 
     def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
         """Packed rows are read where they lie: sorted, longest sequence first, as torch does it."""
-        data, sizes = calls.packed_rows(self.spec, sequence, self._read)
-        batch = int(sizes[0])
-        states = self._states(hx, data, batch, 3, "batched 3-D")
-        if (order := sequence.sorted_indices) is not None:
-            states = [state.index_select(1, order) for state in states]
-        lengths = np.searchsorted(-sizes, -np.arange(batch))  # steps of more sequences than b
-        starts = np.cumsum(sizes) - sizes
-        output, last = self._run(Rows(data, len(sizes), batch, lengths, starts, states, True))
-        if (order := sequence.unsorted_indices) is not None:
-            pair = isinstance(last, tuple)
-            last = tuple(s.index_select(1, order) for s in (last if pair else (last,)))
-            last = last if pair else last[0]
+        given = calls.packed(self.spec, sequence, self._read)
+        states = self._states(hx, given.x, given.batch, 3, "batched 3-D")
+        call = self._run(given, calls.in_order(states, sequence.sorted_indices))
+        output, last = call.answer(sequence.unsorted_indices)
         return sequence._replace(data=output), last
 
-    def _given(self, input: Any, hx: Any, lengths: Any) -> Rows:
+    def _given(self, input: Any, hx: Any, lengths: Any) -> tuple[Input, Sequence[Any]]:
         """Arguments of a call, checked; states as they lie."""
         given = calls.dense(self.spec, input, lengths, self._read)
         kind = "unbatched 2-D" if input.ndim == 2 else "batched 3-D"
-        states = self._states(hx, given.x, given.batch, input.ndim, kind)
-        size = given.steps, given.batch, given.lengths
-        return Rows(given.x, *size, None, states, given.batched)
+        return given, self._states(hx, given.x, given.batch, input.ndim, kind)
 
     def _read(self, value: Any, what: str, dtype: str | None = None) -> Any:
         return tensors.on_device(value, what, dtype, self.device)
 
-    def _states(self, hx: Any, x: Any, batch: int, dims: int, given: str) -> list[Any]:
+    def _states(self, hx: Any, x: Any, batch: int, dims: int, given: str) -> Sequence[Any]:
         """States, checked, on the device of x."""
         states = calls.states(self.plan, hx, batch, dims, given, self._read)
         for state in states:
@@ -186,18 +178,18 @@ class DeviceNetwork(Holder):
                     "Input and hidden tensors are not at the same device, found input tensor at "
                     f"{x.device} and hidden tensor at {state.device}"
                 )
-        return list(states)
+        return states
 
-    def _run(self, rows: Rows) -> tuple[Any, Any]:
-        """The answer of a call, in memory of its own."""
-        device = rows.x.device
+    def _run(self, given: Input, states: Sequence[Any]) -> DeviceCall:
+        """A call that has been launched, in memory of its own."""
+        device = given.x.device
         with self.current(device) as stream:
             weights = self._placed(device, stream)
-            call = DeviceCall(self, rows, weights)
+            call = DeviceCall(self, given, states, weights)
             call.launch(stream)
             if self.capturing():
                 self.keep(weights)
-        return call.answer()
+        return call
 
     def _placed(self, device: Any, stream: int) -> tuple[Any, Any]:
         """Weights on the device, the current one: a struct, and the tensor that it points into.

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
+from typing import Any
 
 from rnngen import tensors
 from rnngen.bind import Answer
-
-Array = npt.NDArray[Any]
-
-
-class Rows(NamedTuple):
-    """What a network reads: tensors on one device."""
-
-    x: Any  # [T, B, I], [B, T, I] or packed [N, I], contiguous
-    steps: int  # T
-    batch: int  # B
-    lengths: Array | None  # [B], or None: T each
-    starts: Array | None  # [T], where packed
-    states: Sequence[Any]  # h_0 and of an LSTM c_0, as they lie; none where they are zero
-    batched: bool
+from rnngen.calls import Input
 
 
 class DeviceCall(Answer):
@@ -35,19 +20,21 @@ class DeviceCall(Answer):
     on, the last run has to be over before the call is let go.
     """
 
-    def __init__(self, net: Any, rows: Rows, weights: tuple[Any, Any]) -> None:
-        """Weights are a struct and the tensor that it points into."""
-        x, plan, ffi = rows.x, net.plan, net.library.ffi
-        shape = len(plan.model.passes), *([rows.batch] if rows.batched else [])
+    def __init__(
+        self, net: Any, given: Input, states: Sequence[Any], weights: tuple[Any, Any]
+    ) -> None:
+        """States may be none; weights are a struct and the tensor that it points into."""
+        x, plan, ffi = given.x, net.plan, net.library.ffi
+        shape = len(plan.model.passes), *([given.batch] if given.batched else [])
         last = [x.new_empty((*shape, width)) for width in plan.state_sizes.values()]
         super().__init__(x.new_empty((*x.shape[:-1], plan.output)), last)
-        indices = [tensors.integers(n, x.device) for n in (rows.lengths, rows.starts)]
-        states = [state.contiguous() for state in rows.states] or [None] * len(last)
+        indices = [tensors.integers(n, x.device) for n in (given.lengths, given.starts)]
+        states = [state.contiguous() for state in states] or [None] * len(last)
         arrays = (x, self.output, *states, *last, *indices)
-        nbytes = net.workspace(rows.steps, rows.batch)
+        nbytes = net.workspace(given.steps, given.batch)
         scratch = tensors.scratch(nbytes, x.device)
         *pointers, place = _pointers(ffi, (*arrays, scratch))
-        batch = ffi.new(f"{net.spec.name}_batch *", (rows.steps, rows.batch, *pointers))
+        batch = ffi.new(f"{net.spec.name}_batch *", (given.steps, given.batch, *pointers))
         self._forward = partial(net.function("_forward"), weights[0], batch, place, nbytes)
         self._kept = (*arrays, scratch, weights)  # what the structs point to
         self._net, self._device = net, x.device

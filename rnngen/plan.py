@@ -111,7 +111,7 @@ class Plan(Outline):
     def row_strides(self) -> str:
         """C: rows from step to step and from sequence to sequence in x and y; T is 0 if ragged."""
         if self.model.spec.batch_first:
-            return ".step = 1, .next = T"
+            return ".step = 1, .next = share->starts ? 1 : T"
         return ".step = T ? B : 1, .next = T ? 1 : 0"
 
     def lanes(self, vector_bytes: int) -> int:
@@ -145,7 +145,7 @@ class Plan(Outline):
     @cached_property
     def calls(self) -> tuple[str, ...]:
         """Public calls that every level has, without the network's name."""
-        whole = ("forward", "forward_ragged", "forward_share")
+        whole = ("forward", "forward_ragged", "forward_packed", "forward_share")
         return (*whole, *(() if self.bidirectional else ("step",)))
 
     def level_lanes(self, level: Level) -> int:

@@ -73,7 +73,7 @@ class Network(Holder):
                 raise ValueError("lengths: for padded input; got it with a PackedSequence")
             return self._call_packed(input, hx, threads)
         given, states = self._given(input, hx, lengths)
-        answer = self._called(given, states, tensors.is_tensor(input), threads)
+        answer = self._called(given, states, tensors.is_tensor(input), threads).answer()
         if alone:
             self._repeats.keep(type(input), given, states)
         return answer
@@ -130,19 +130,20 @@ class Network(Holder):
         return given, calls.states(self.plan, hx, given.batch, input.ndim, kind)
 
     def _call_packed(self, sequence: Any, hx: Any, threads: int | None) -> tuple[Any, Any]:
-        given, places = calls.packed(self.spec, sequence)
+        given = calls.packed(self.spec, sequence)
         states = calls.states(self.plan, hx, given.batch, 3, "batched 3-D")
-        output, last = self._called(given, states, True, threads)
-        return sequence._replace(data=output[tensors.in_kind(places, True)]), last
+        call = self._called(given, calls.in_order(states, sequence.sorted_indices), True, threads)
+        output, last = call.answer(sequence.unsorted_indices)
+        return sequence._replace(data=output), last
 
     def _called(
         self, given: Input, states: Sequence[Array], tensor: bool, threads: int | None
-    ) -> tuple[Any, Any]:
-        """The answer of a call, in memory of its own."""
+    ) -> Call:
+        """A call that has run, in memory of its own."""
         states = [calls.contiguous(a) for a in states]
         call = Call(self, given, states, tensor, self._threads(threads))
         self.check(call.run())
-        return call.answer()
+        return call
 
     def _threads(self, given: int | None) -> int:
         return self.threads if given is None else checked_threads(given)

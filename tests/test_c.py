@@ -163,7 +163,8 @@ def test_symbols_of_levels(tool, sources, tmp_path, compiler, flags):
         options = ["-std=c99", *flags.split(), *DISPATCH, "-c", file, "-o", "out.o"]
         run(tool(compiler), *options, folder=tmp_path)
         name, _, level = file.stem.partition("_")
-        calls = ("forward", "forward_ragged", "forward_share", "step", "workspace")
+        whole = ("forward", "forward_ragged", "forward_packed", "forward_share")
+        calls = (*whole, "step", "workspace")
         own = {f"{name}_{call}" for call in calls}
         named = {f"{symbol}_{level or 'portable'}" for symbol in own} | (set() if level else own)
         others = {f"{symbol}_{other}" for symbol in own for other in ("avx2", "avx512")}

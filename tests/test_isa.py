@@ -176,6 +176,13 @@ int net_forward_ragged_{level}(
 {{
     return w || s || x || lengths || y || workspace ? 0 : (int)(B + workspace_bytes) + {n};
 }}
+int net_forward_packed_{level}(
+    const net_weights *w, net_state *s, const float *x, const size_t *lengths, const size_t *starts,
+    float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{{
+    return w || s || x || lengths || starts || y || workspace
+        ? 0 : (int)(T + B + workspace_bytes) + {n};
+}}
 int net_forward_share_{level}(
     const net_weights *w, net_state *s, const float *x, const size_t *lengths, float *y, size_t T,
     size_t B, const net_share *share, void *workspace, size_t workspace_bytes)
@@ -193,18 +200,19 @@ MAIN = """
 #include <stdio.h>
 int main(void)
 {
-    return printf("%d %d %d %d",
+    return printf("%d %d %d %d %d",
         net_forward(NULL, NULL, NULL, NULL, NULL, 1, 2, NULL, 4),
         net_forward_ragged(NULL, NULL, NULL, NULL, NULL, 2, NULL, 4),
+        net_forward_packed(NULL, NULL, NULL, NULL, NULL, NULL, 1, 2, NULL, 6),
         net_forward_share(NULL, NULL, NULL, NULL, NULL, 1, 2, NULL, NULL, 5),
         net_step(NULL, NULL, NULL, NULL)) < 0;
 }
 """
 # What stubs answer; the portable level itself has a code for NULL.
 PICKED = {
-    "portable": b"1 1 1 1",
-    "avx2": b"1007 1006 1008 1000",
-    "avx512": b"2007 2006 2008 2000",
+    "portable": b"1 1 1 1 1",
+    "avx2": b"1007 1006 1009 1008 1000",
+    "avx512": b"2007 2006 2009 2008 2000",
 }
 
 

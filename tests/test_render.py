@@ -118,7 +118,8 @@ def test_the_header_declares_what_is_promised(bidirectional):
     """And calls with fixed arguments; nothing else, whatever is in the spec."""
     s = spec(bidirectional=bidirectional, weights="x */ int evil(void); /* .safetensors")
     names = declared(render.declarations(decide(resolve(s))))
-    functions = {"net_workspace", "net_forward", "net_forward_ragged", "net_forward_share"}
+    whole = ("", "_ragged", "_packed", "_share")
+    functions = {"net_workspace", *(f"net_forward{kind}" for kind in whole)}
     functions |= set() if bidirectional else {"net_step"}
     functions |= {"net_bound_run"} | (
         set() if bidirectional else {"net_bound_step", "net_bound_steps"}

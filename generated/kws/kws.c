@@ -21,6 +21,7 @@
 #if defined(KWS_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define kws_forward kws_forward_portable
 #define kws_forward_ragged kws_forward_ragged_portable
+#define kws_forward_packed kws_forward_packed_portable
 #define kws_forward_share kws_forward_share_portable
 #define kws_step kws_step_portable
 #else
@@ -243,6 +244,7 @@ static inline vec vfma(vec a, vec b, vec c)
 typedef struct {
     kws_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
+    const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
@@ -745,6 +747,12 @@ static size_t kws_steps(const kws_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
+/* Row of step t of the sequence whose first one this is. */
+static size_t kws_row(const kws_call *call, size_t first, size_t t)
+{
+    return first + (call->starts ? call->starts[t] : t * call->step);
+}
+
 /* One pass over one sequence, step by step. */
 static void kws_alone(
     const kws_call *call, const kws_kernel *k, int pass, const real *w,
@@ -755,7 +763,7 @@ static void kws_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = i;
-        const size_t at = call->base + t * call->step;
+        const size_t at = kws_row(call, call->base, t);
         real *const y_t = y + at * 64;
 
         k->step(w, x + at * k->input, h, y_t);
@@ -793,7 +801,7 @@ static size_t kws_add(
             continue;
 
         const size_t t = i;
-        const size_t at = g->first[q] + t * call->step;
+        const size_t at = kws_row(call, g->first[q], t);
 
         rows->x[n] = x + at * k->input;
         rows->h[n] = g->h[q];
@@ -866,14 +874,33 @@ static void kws_run(
 }
 
 /* Checks lengths; adds them up where there is no padding. */
-static int kws_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+static int kws_add_up(
+    const size_t *lengths, const size_t *starts, size_t T, size_t B, size_t *rows)
 {
     for (size_t b = 0; lengths && b < B; b++) {
         if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
             return KWS_E_LENGTH;
-        *rows += T ? 0 : lengths[b];
+        *rows += T && !starts ? 0 : lengths[b];
     }
     return KWS_OK;
+}
+
+/* Whether rows begin where lengths, which must not rise, say that each step's first one does. */
+static bool kws_packed(const size_t *lengths, const size_t *starts, size_t T, size_t B)
+{
+    size_t n = B, start = 0;
+
+    for (size_t b = 1; b < B; b++)
+        if (lengths[b] > lengths[b - 1])
+            return false;
+    for (size_t t = 0; t < T; t++) {
+        if (starts[t] != start)
+            return false;
+        while (n && lengths[n - 1] <= t)
+            n--;
+        start += n;
+    }
+    return true;
 }
 
 int kws_forward_share(
@@ -883,15 +910,18 @@ int kws_forward_share(
 {
     size_t rows = 0;
 
-    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+    if (!w || !s || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace)
         return KWS_E_NULL;
+    if (share->starts && !T)
+        return KWS_E_STEPS;
     if (share->first > share->end || share->end > B || share->first_pass < 0 || share->end_pass > 2)
         return KWS_E_SHARE;
-    if (kws_add_up(lengths, T, B, &rows))
+    if (kws_add_up(lengths, share->starts, T, B, &rows)
+        || (share->starts && !kws_packed(lengths, share->starts, T, B)))
         return KWS_E_LENGTH;
 
     const size_t fixed = kws_workspace(0, 0);
-    const size_t needed = kws_workspace(T ? T : rows, T ? B : 1);
+    const size_t needed = rows ? kws_workspace(rows, 1) : kws_workspace(T, B);
     const size_t before = share->thread ? needed + (share->thread - 1) * fixed : 0;
 
     if (workspace_bytes < needed || share->thread > (workspace_bytes - needed) / fixed)
@@ -899,7 +929,8 @@ int kws_forward_share(
 
     kws_call call = {
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
-        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .starts = share->starts, .T = T, .B = share->end - share->first,
+        .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->first_pass, .to = share->end_pass,
         .buffers = (real *)workspace + 9216,
         .sums = (real *)workspace + before / sizeof(real)};
@@ -929,6 +960,16 @@ int kws_forward_ragged(
     return kws_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
+int kws_forward_packed(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const kws_share all = {.end = B, .end_pass = 2, .starts = starts};
+
+    return starts ? kws_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+                  : KWS_E_NULL;
+}
+
 int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)
 {
     real h[64];
@@ -948,11 +989,13 @@ int kws_step(const kws_weights *w, kws_state *s, const float *x, float *y)
 /* Until here the public names were those of the portable level. */
 #undef kws_forward
 #undef kws_forward_ragged
+#undef kws_forward_packed
 #undef kws_forward_share
 #undef kws_step
 
 __typeof__(kws_forward_portable) kws_forward, kws_forward_avx512, kws_forward_avx2;
 __typeof__(kws_forward_ragged_portable) kws_forward_ragged, kws_forward_ragged_avx512, kws_forward_ragged_avx2;
+__typeof__(kws_forward_packed_portable) kws_forward_packed, kws_forward_packed_avx512, kws_forward_packed_avx2;
 __typeof__(kws_forward_share_portable) kws_forward_share, kws_forward_share_avx512, kws_forward_share_avx2;
 __typeof__(kws_step_portable) kws_step, kws_step_avx512, kws_step_avx2;
 
@@ -992,6 +1035,13 @@ int kws_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return KWS_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int kws_forward_packed(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return KWS_BEST(forward_packed)(w, s, x, lengths, starts, y, T, B, workspace, workspace_bytes);
 }
 
 int kws_forward_share(

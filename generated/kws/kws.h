@@ -37,7 +37,7 @@ enum {
     KWS_OK = 0,
     KWS_E_NULL = 1,      /* a pointer is NULL */
     KWS_E_STEPS = 2,     /* T is 0 */
-    KWS_E_LENGTH = 3,    /* a length is 0 or above T */
+    KWS_E_LENGTH = 3,    /* a length is 0 or above T, or lengths and starts do not agree */
     KWS_E_WORKSPACE = 4, /* the workspace is smaller than kws_workspace says */
     KWS_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
@@ -76,17 +76,26 @@ int kws_forward_ragged(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* The same of rows as torch packs them: the first step of each sequence, then the second of each
+ * that has one, and so on, the longest sequence first. Step t of sequence b is row starts[t] + b;
+ * starts [T] have to agree with lengths [B].
+ * The workspace is that of N steps of one sequence. */
+int kws_forward_packed(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+
 /* What one thread does of a call: sequences from first to before end, passes from first_pass to
  * before end_pass; a pass is a layer. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
     int first_pass, end_pass;
     size_t thread;
+    const size_t *starts; /* those of kws_forward_packed, NULL for the others */
 } kws_share;
 
-/* A share of kws_forward, or where T is 0 of kws_forward_ragged, with the arguments of
- * the whole call. Threads may do shares of one call side by side where these have no sequence in
- * common.
+/* A share of kws_forward, where T is 0 of kws_forward_ragged, or where there are starts
+ * of kws_forward_packed, with the arguments of the whole call. Threads may do shares of one call
+ * side by side where these have no sequence in common.
  * n threads need n - 1 times kws_workspace(0, 0) more of workspace. The numbers, bit for bit, do
  * not depend on how a call is shared. */
 int kws_forward_share(

@@ -9,6 +9,7 @@
 #define kws_workspace kws_workspace_avx512
 #define kws_forward kws_forward_avx512
 #define kws_forward_ragged kws_forward_ragged_avx512
+#define kws_forward_packed kws_forward_packed_avx512
 #define kws_forward_share kws_forward_share_avx512
 #define kws_step kws_step_avx512
 

@@ -12,6 +12,9 @@ int kws_forward_portable(
 int kws_forward_ragged_portable(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_packed_portable(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int kws_forward_share_portable(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const kws_share *share, void *workspace,
@@ -23,6 +26,9 @@ int kws_forward_avx2(
 int kws_forward_ragged_avx2(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_packed_avx2(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int kws_forward_share_avx2(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const kws_share *share, void *workspace,
@@ -34,6 +40,9 @@ int kws_forward_avx512(
 int kws_forward_ragged_avx512(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int kws_forward_packed_avx512(
+    const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int kws_forward_share_avx512(
     const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const kws_share *share, void *workspace,
@@ -43,14 +52,17 @@ int kws_step_avx512(const kws_weights *w, kws_state *s, const float *x, float *y
 #else /* one level only */
 #define kws_forward_portable kws_forward
 #define kws_forward_ragged_portable kws_forward_ragged
+#define kws_forward_packed_portable kws_forward_packed
 #define kws_forward_share_portable kws_forward_share
 #define kws_step_portable kws_step
 #define kws_forward_avx2 kws_forward
 #define kws_forward_ragged_avx2 kws_forward_ragged
+#define kws_forward_packed_avx2 kws_forward_packed
 #define kws_forward_share_avx2 kws_forward_share
 #define kws_step_avx2 kws_step
 #define kws_forward_avx512 kws_forward
 #define kws_forward_ragged_avx512 kws_forward_ragged
+#define kws_forward_packed_avx512 kws_forward_packed
 #define kws_forward_share_avx512 kws_forward_share
 #define kws_step_avx512 kws_step
 #endif

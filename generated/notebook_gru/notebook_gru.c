@@ -21,6 +21,7 @@
 #if defined(NOTEBOOK_GRU_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define notebook_gru_forward notebook_gru_forward_portable
 #define notebook_gru_forward_ragged notebook_gru_forward_ragged_portable
+#define notebook_gru_forward_packed notebook_gru_forward_packed_portable
 #define notebook_gru_forward_share notebook_gru_forward_share_portable
 #else
 #undef NOTEBOOK_GRU_DISPATCH
@@ -238,6 +239,7 @@ static inline vec vfma(vec a, vec b, vec c)
 typedef struct {
     notebook_gru_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
+    const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
@@ -740,6 +742,12 @@ static size_t notebook_gru_steps(const notebook_gru_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
+/* Row of step t of the sequence whose first one this is. */
+static size_t notebook_gru_row(const notebook_gru_call *call, size_t first, size_t t)
+{
+    return first + (call->starts ? call->starts[t] : t * call->step);
+}
+
 /* One pass over one sequence, step by step. */
 static void notebook_gru_alone(
     const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, const real *w,
@@ -750,7 +758,7 @@ static void notebook_gru_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        const size_t at = call->base + t * call->step;
+        const size_t at = notebook_gru_row(call, call->base, t);
         real *const y_t = y + at * 4;
 
         k->step(w, x + at * k->input, h, y_t);
@@ -788,7 +796,7 @@ static size_t notebook_gru_add(
             continue;
 
         const size_t t = g->pass % 2 ? g->steps[q] - 1 - i : i;
-        const size_t at = g->first[q] + t * call->step;
+        const size_t at = notebook_gru_row(call, g->first[q], t);
 
         rows->x[n] = x + at * k->input;
         rows->h[n] = g->h[q];
@@ -863,14 +871,33 @@ static void notebook_gru_run(
 }
 
 /* Checks lengths; adds them up where there is no padding. */
-static int notebook_gru_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+static int notebook_gru_add_up(
+    const size_t *lengths, const size_t *starts, size_t T, size_t B, size_t *rows)
 {
     for (size_t b = 0; lengths && b < B; b++) {
         if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
             return NOTEBOOK_GRU_E_LENGTH;
-        *rows += T ? 0 : lengths[b];
+        *rows += T && !starts ? 0 : lengths[b];
     }
     return NOTEBOOK_GRU_OK;
+}
+
+/* Whether rows begin where lengths, which must not rise, say that each step's first one does. */
+static bool notebook_gru_packed(const size_t *lengths, const size_t *starts, size_t T, size_t B)
+{
+    size_t n = B, start = 0;
+
+    for (size_t b = 1; b < B; b++)
+        if (lengths[b] > lengths[b - 1])
+            return false;
+    for (size_t t = 0; t < T; t++) {
+        if (starts[t] != start)
+            return false;
+        while (n && lengths[n - 1] <= t)
+            n--;
+        start += n;
+    }
+    return true;
 }
 
 int notebook_gru_forward_share(
@@ -880,15 +907,18 @@ int notebook_gru_forward_share(
 {
     size_t rows = 0;
 
-    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+    if (!w || !s || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace)
         return NOTEBOOK_GRU_E_NULL;
+    if (share->starts && !T)
+        return NOTEBOOK_GRU_E_STEPS;
     if (share->first > share->end || share->end > B || share->first_pass < 0 || share->end_pass > 4)
         return NOTEBOOK_GRU_E_SHARE;
-    if (notebook_gru_add_up(lengths, T, B, &rows))
+    if (notebook_gru_add_up(lengths, share->starts, T, B, &rows)
+        || (share->starts && !notebook_gru_packed(lengths, share->starts, T, B)))
         return NOTEBOOK_GRU_E_LENGTH;
 
     const size_t fixed = notebook_gru_workspace(0, 0);
-    const size_t needed = notebook_gru_workspace(T ? T : rows, T ? B : 1);
+    const size_t needed = rows ? notebook_gru_workspace(rows, 1) : notebook_gru_workspace(T, B);
     const size_t before = share->thread ? needed + (share->thread - 1) * fixed : 0;
 
     if (workspace_bytes < needed || share->thread > (workspace_bytes - needed) / fixed)
@@ -896,7 +926,8 @@ int notebook_gru_forward_share(
 
     notebook_gru_call call = {
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
-        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .starts = share->starts, .T = T, .B = share->end - share->first,
+        .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->first_pass, .to = share->end_pass,
         .buffers = (real *)workspace + 576,
         .sums = (real *)workspace + before / sizeof(real)};
@@ -926,15 +957,27 @@ int notebook_gru_forward_ragged(
     return notebook_gru_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
+int notebook_gru_forward_packed(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const notebook_gru_share all = {.end = B, .end_pass = 4, .starts = starts};
+
+    return starts ? notebook_gru_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+                  : NOTEBOOK_GRU_E_NULL;
+}
+
 #ifdef NOTEBOOK_GRU_DISPATCH
 
 /* Until here the public names were those of the portable level. */
 #undef notebook_gru_forward
 #undef notebook_gru_forward_ragged
+#undef notebook_gru_forward_packed
 #undef notebook_gru_forward_share
 
 __typeof__(notebook_gru_forward_portable) notebook_gru_forward, notebook_gru_forward_avx512, notebook_gru_forward_avx2;
 __typeof__(notebook_gru_forward_ragged_portable) notebook_gru_forward_ragged, notebook_gru_forward_ragged_avx512, notebook_gru_forward_ragged_avx2;
+__typeof__(notebook_gru_forward_packed_portable) notebook_gru_forward_packed, notebook_gru_forward_packed_avx512, notebook_gru_forward_packed_avx2;
 __typeof__(notebook_gru_forward_share_portable) notebook_gru_forward_share, notebook_gru_forward_share_avx512, notebook_gru_forward_share_avx2;
 
 static bool notebook_gru_has_avx512(void)
@@ -973,6 +1016,13 @@ int notebook_gru_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return NOTEBOOK_GRU_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int notebook_gru_forward_packed(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return NOTEBOOK_GRU_BEST(forward_packed)(w, s, x, lengths, starts, y, T, B, workspace, workspace_bytes);
 }
 
 int notebook_gru_forward_share(

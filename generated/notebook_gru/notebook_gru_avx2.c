@@ -9,6 +9,7 @@
 #define notebook_gru_workspace notebook_gru_workspace_avx2
 #define notebook_gru_forward notebook_gru_forward_avx2
 #define notebook_gru_forward_ragged notebook_gru_forward_ragged_avx2
+#define notebook_gru_forward_packed notebook_gru_forward_packed_avx2
 #define notebook_gru_forward_share notebook_gru_forward_share_avx2
 
 #ifndef NOTEBOOK_GRU_LANES

@@ -9,6 +9,7 @@
 #define notebook_gru_workspace notebook_gru_workspace_avx512
 #define notebook_gru_forward notebook_gru_forward_avx512
 #define notebook_gru_forward_ragged notebook_gru_forward_ragged_avx512
+#define notebook_gru_forward_packed notebook_gru_forward_packed_avx512
 #define notebook_gru_forward_share notebook_gru_forward_share_avx512
 
 #ifndef NOTEBOOK_GRU_LANES

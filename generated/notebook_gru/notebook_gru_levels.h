@@ -12,6 +12,9 @@ int notebook_gru_forward_portable(
 int notebook_gru_forward_ragged_portable(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_packed_portable(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_share_portable(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
@@ -22,6 +25,9 @@ int notebook_gru_forward_avx2(
 int notebook_gru_forward_ragged_avx2(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_packed_avx2(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_share_avx2(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
@@ -32,6 +38,9 @@ int notebook_gru_forward_avx512(
 int notebook_gru_forward_ragged_avx512(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int notebook_gru_forward_packed_avx512(
+    const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int notebook_gru_forward_share_avx512(
     const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
@@ -40,12 +49,15 @@ int notebook_gru_forward_share_avx512(
 #else /* one level only */
 #define notebook_gru_forward_portable notebook_gru_forward
 #define notebook_gru_forward_ragged_portable notebook_gru_forward_ragged
+#define notebook_gru_forward_packed_portable notebook_gru_forward_packed
 #define notebook_gru_forward_share_portable notebook_gru_forward_share
 #define notebook_gru_forward_avx2 notebook_gru_forward
 #define notebook_gru_forward_ragged_avx2 notebook_gru_forward_ragged
+#define notebook_gru_forward_packed_avx2 notebook_gru_forward_packed
 #define notebook_gru_forward_share_avx2 notebook_gru_forward_share
 #define notebook_gru_forward_avx512 notebook_gru_forward
 #define notebook_gru_forward_ragged_avx512 notebook_gru_forward_ragged
+#define notebook_gru_forward_packed_avx512 notebook_gru_forward_packed
 #define notebook_gru_forward_share_avx512 notebook_gru_forward_share
 #endif
 

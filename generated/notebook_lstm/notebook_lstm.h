@@ -38,7 +38,7 @@ enum {
     NOTEBOOK_LSTM_OK = 0,
     NOTEBOOK_LSTM_E_NULL = 1,      /* a pointer is NULL */
     NOTEBOOK_LSTM_E_STEPS = 2,     /* T is 0 */
-    NOTEBOOK_LSTM_E_LENGTH = 3,    /* a length is 0 or above T */
+    NOTEBOOK_LSTM_E_LENGTH = 3,    /* a length is 0 or above T, or lengths and starts do not agree */
     NOTEBOOK_LSTM_E_WORKSPACE = 4, /* the workspace is smaller than notebook_lstm_workspace says */
     NOTEBOOK_LSTM_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
@@ -80,17 +80,27 @@ int notebook_lstm_forward_ragged(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* The same of rows as torch packs them: the first step of each sequence, then the second of each
+ * that has one, and so on, the longest sequence first. Step t of sequence b is row starts[t] + b;
+ * starts [T] have to agree with lengths [B].
+ * The workspace is that of N steps of one sequence. */
+int notebook_lstm_forward_packed(
+    const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+
 /* What one thread does of a call: sequences from first to before end, passes from first_pass to
  * before end_pass; a pass is a layer * 2 + direction. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
     int first_pass, end_pass;
     size_t thread;
+    const size_t *starts; /* those of notebook_lstm_forward_packed, NULL for the others */
 } notebook_lstm_share;
 
-/* A share of notebook_lstm_forward, or where T is 0 of notebook_lstm_forward_ragged, with the arguments of
- * the whole call. Threads may do shares of one call side by side where these have no sequence in
- * common, or are the two directions of one layer; a layer waits for the one below.
+/* A share of notebook_lstm_forward, where T is 0 of notebook_lstm_forward_ragged, or where there are starts
+ * of notebook_lstm_forward_packed, with the arguments of the whole call. Threads may do shares of one call
+ * side by side where these have no sequence in common, or are the two directions of one layer;
+ * a layer waits for the one below.
  * n threads need n - 1 times notebook_lstm_workspace(0, 0) more of workspace. The numbers, bit for bit, do
  * not depend on how a call is shared. */
 int notebook_lstm_forward_share(

@@ -9,6 +9,7 @@
 #define notebook_lstm_workspace notebook_lstm_workspace_avx2
 #define notebook_lstm_forward notebook_lstm_forward_avx2
 #define notebook_lstm_forward_ragged notebook_lstm_forward_ragged_avx2
+#define notebook_lstm_forward_packed notebook_lstm_forward_packed_avx2
 #define notebook_lstm_forward_share notebook_lstm_forward_share_avx2
 
 #ifndef NOTEBOOK_LSTM_LANES

@@ -9,6 +9,7 @@
 #define notebook_lstm_workspace notebook_lstm_workspace_avx512
 #define notebook_lstm_forward notebook_lstm_forward_avx512
 #define notebook_lstm_forward_ragged notebook_lstm_forward_ragged_avx512
+#define notebook_lstm_forward_packed notebook_lstm_forward_packed_avx512
 #define notebook_lstm_forward_share notebook_lstm_forward_share_avx512
 
 #ifndef NOTEBOOK_LSTM_LANES

@@ -22,6 +22,7 @@
 #if defined(PROJECTED_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define projected_forward projected_forward_portable
 #define projected_forward_ragged projected_forward_ragged_portable
+#define projected_forward_packed projected_forward_packed_portable
 #define projected_forward_share projected_forward_share_portable
 #else
 #undef PROJECTED_DISPATCH
@@ -243,6 +244,7 @@ static inline vec vfma(vec a, vec b, vec c)
 typedef struct {
     projected_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
+    const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
@@ -1121,6 +1123,12 @@ static size_t projected_steps(const projected_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
+/* Row of step t of the sequence whose first one this is. */
+static size_t projected_row(const projected_call *call, size_t first, size_t t)
+{
+    return first + (call->starts ? call->starts[t] : t * call->step);
+}
+
 /* One pass over one sequence, step by step. */
 static void projected_alone(
     const projected_call *call, const projected_kernel *k, int pass, const real *w,
@@ -1131,7 +1139,7 @@ static void projected_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        const size_t at = call->base + t * call->step;
+        const size_t at = projected_row(call, call->base, t);
         real *const y_t = y + at * 10;
 
         k->step(w, x + at * k->input, h, call->s->c[pass], call->sums + 2304, y_t);
@@ -1169,7 +1177,7 @@ static size_t projected_add(
             continue;
 
         const size_t t = g->pass % 2 ? g->steps[q] - 1 - i : i;
-        const size_t at = g->first[q] + t * call->step;
+        const size_t at = projected_row(call, g->first[q], t);
 
         rows->x[n] = x + at * k->input;
         rows->h[n] = g->h[q];
@@ -1243,14 +1251,33 @@ static void projected_run(
 }
 
 /* Checks lengths; adds them up where there is no padding. */
-static int projected_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+static int projected_add_up(
+    const size_t *lengths, const size_t *starts, size_t T, size_t B, size_t *rows)
 {
     for (size_t b = 0; lengths && b < B; b++) {
         if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
             return PROJECTED_E_LENGTH;
-        *rows += T ? 0 : lengths[b];
+        *rows += T && !starts ? 0 : lengths[b];
     }
     return PROJECTED_OK;
+}
+
+/* Whether rows begin where lengths, which must not rise, say that each step's first one does. */
+static bool projected_packed(const size_t *lengths, const size_t *starts, size_t T, size_t B)
+{
+    size_t n = B, start = 0;
+
+    for (size_t b = 1; b < B; b++)
+        if (lengths[b] > lengths[b - 1])
+            return false;
+    for (size_t t = 0; t < T; t++) {
+        if (starts[t] != start)
+            return false;
+        while (n && lengths[n - 1] <= t)
+            n--;
+        start += n;
+    }
+    return true;
 }
 
 int projected_forward_share(
@@ -1260,15 +1287,18 @@ int projected_forward_share(
 {
     size_t rows = 0;
 
-    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+    if (!w || !s || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace)
         return PROJECTED_E_NULL;
+    if (share->starts && !T)
+        return PROJECTED_E_STEPS;
     if (share->first > share->end || share->end > B || share->first_pass < 0 || share->end_pass > 2)
         return PROJECTED_E_SHARE;
-    if (projected_add_up(lengths, T, B, &rows))
+    if (projected_add_up(lengths, share->starts, T, B, &rows)
+        || (share->starts && !projected_packed(lengths, share->starts, T, B)))
         return PROJECTED_E_LENGTH;
 
     const size_t fixed = projected_workspace(0, 0);
-    const size_t needed = projected_workspace(T ? T : rows, T ? B : 1);
+    const size_t needed = rows ? projected_workspace(rows, 1) : projected_workspace(T, B);
     const size_t before = share->thread ? needed + (share->thread - 1) * fixed : 0;
 
     if (workspace_bytes < needed || share->thread > (workspace_bytes - needed) / fixed)
@@ -1276,7 +1306,8 @@ int projected_forward_share(
 
     projected_call call = {
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
-        .T = T, .B = share->end - share->first, .step = 1, .next = T,
+        .starts = share->starts, .T = T, .B = share->end - share->first,
+        .step = 1, .next = share->starts ? 1 : T,
         .from = share->first_pass, .to = share->end_pass,
         .sums = (real *)workspace + before / sizeof(real)};
 
@@ -1305,15 +1336,27 @@ int projected_forward_ragged(
     return projected_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
+int projected_forward_packed(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const projected_share all = {.end = B, .end_pass = 2, .starts = starts};
+
+    return starts ? projected_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+                  : PROJECTED_E_NULL;
+}
+
 #ifdef PROJECTED_DISPATCH
 
 /* Until here the public names were those of the portable level. */
 #undef projected_forward
 #undef projected_forward_ragged
+#undef projected_forward_packed
 #undef projected_forward_share
 
 __typeof__(projected_forward_portable) projected_forward, projected_forward_avx512, projected_forward_avx2;
 __typeof__(projected_forward_ragged_portable) projected_forward_ragged, projected_forward_ragged_avx512, projected_forward_ragged_avx2;
+__typeof__(projected_forward_packed_portable) projected_forward_packed, projected_forward_packed_avx512, projected_forward_packed_avx2;
 __typeof__(projected_forward_share_portable) projected_forward_share, projected_forward_share_avx512, projected_forward_share_avx2;
 
 static bool projected_has_avx512(void)
@@ -1352,6 +1395,13 @@ int projected_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return PROJECTED_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int projected_forward_packed(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return PROJECTED_BEST(forward_packed)(w, s, x, lengths, starts, y, T, B, workspace, workspace_bytes);
 }
 
 int projected_forward_share(

@@ -38,7 +38,7 @@ enum {
     PROJECTED_OK = 0,
     PROJECTED_E_NULL = 1,      /* a pointer is NULL */
     PROJECTED_E_STEPS = 2,     /* T is 0 */
-    PROJECTED_E_LENGTH = 3,    /* a length is 0 or above T */
+    PROJECTED_E_LENGTH = 3,    /* a length is 0 or above T, or lengths and starts do not agree */
     PROJECTED_E_WORKSPACE = 4, /* the workspace is smaller than projected_workspace says */
     PROJECTED_E_SHARE = 5      /* a share has other sequences or passes than the call */
 };
@@ -78,17 +78,27 @@ int projected_forward_ragged(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
 
+/* The same of rows as torch packs them: the first step of each sequence, then the second of each
+ * that has one, and so on, the longest sequence first. Step t of sequence b is row starts[t] + b;
+ * starts [T] have to agree with lengths [B].
+ * The workspace is that of N steps of one sequence. */
+int projected_forward_packed(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
+
 /* What one thread does of a call: sequences from first to before end, passes from first_pass to
  * before end_pass; a pass is a layer * 2 + direction. Threads are numbered from 0. */
 typedef struct {
     size_t first, end;
     int first_pass, end_pass;
     size_t thread;
+    const size_t *starts; /* those of projected_forward_packed, NULL for the others */
 } projected_share;
 
-/* A share of projected_forward, or where T is 0 of projected_forward_ragged, with the arguments of
- * the whole call. Threads may do shares of one call side by side where these have no sequence in
- * common, or are the two directions of one layer; a layer waits for the one below.
+/* A share of projected_forward, where T is 0 of projected_forward_ragged, or where there are starts
+ * of projected_forward_packed, with the arguments of the whole call. Threads may do shares of one call
+ * side by side where these have no sequence in common, or are the two directions of one layer;
+ * a layer waits for the one below.
  * n threads need n - 1 times projected_workspace(0, 0) more of workspace. The numbers, bit for bit, do
  * not depend on how a call is shared. */
 int projected_forward_share(

@@ -9,6 +9,7 @@
 #define projected_workspace projected_workspace_avx512
 #define projected_forward projected_forward_avx512
 #define projected_forward_ragged projected_forward_ragged_avx512
+#define projected_forward_packed projected_forward_packed_avx512
 #define projected_forward_share projected_forward_share_avx512
 
 #ifndef PROJECTED_LANES

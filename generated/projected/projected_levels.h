@@ -12,6 +12,9 @@ int projected_forward_portable(
 int projected_forward_ragged_portable(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_packed_portable(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int projected_forward_share_portable(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const projected_share *share, void *workspace,
@@ -22,6 +25,9 @@ int projected_forward_avx2(
 int projected_forward_ragged_avx2(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_packed_avx2(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int projected_forward_share_avx2(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const projected_share *share, void *workspace,
@@ -32,6 +38,9 @@ int projected_forward_avx512(
 int projected_forward_ragged_avx512(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int projected_forward_packed_avx512(
+    const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int projected_forward_share_avx512(
     const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const projected_share *share, void *workspace,
@@ -40,12 +49,15 @@ int projected_forward_share_avx512(
 #else /* one level only */
 #define projected_forward_portable projected_forward
 #define projected_forward_ragged_portable projected_forward_ragged
+#define projected_forward_packed_portable projected_forward_packed
 #define projected_forward_share_portable projected_forward_share
 #define projected_forward_avx2 projected_forward
 #define projected_forward_ragged_avx2 projected_forward_ragged
+#define projected_forward_packed_avx2 projected_forward_packed
 #define projected_forward_share_avx2 projected_forward_share
 #define projected_forward_avx512 projected_forward
 #define projected_forward_ragged_avx512 projected_forward_ragged
+#define projected_forward_packed_avx512 projected_forward_packed
 #define projected_forward_share_avx512 projected_forward_share
 #endif
 

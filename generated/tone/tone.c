@@ -22,6 +22,7 @@
 #if defined(TONE_DISPATCH) && defined(__GNUC__) && defined(__x86_64__)
 #define tone_forward tone_forward_portable
 #define tone_forward_ragged tone_forward_ragged_portable
+#define tone_forward_packed tone_forward_packed_portable
 #define tone_forward_share tone_forward_share_portable
 #define tone_step tone_step_portable
 #else
@@ -214,6 +215,7 @@ static inline vec vtanh(vec x)
 typedef struct {
     tone_state *s; /* [B] */
     const size_t *lengths; /* [B], or NULL: T each */
+    const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;
     size_t step; /* rows from one step of a sequence to its next */
     size_t next; /* rows from one sequence's first to the next one's; 0: as many as its steps */
@@ -758,6 +760,12 @@ static size_t tone_steps(const tone_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
+/* Row of step t of the sequence whose first one this is. */
+static size_t tone_row(const tone_call *call, size_t first, size_t t)
+{
+    return first + (call->starts ? call->starts[t] : t * call->step);
+}
+
 /* One pass over one sequence, step by step. */
 static void tone_alone(
     const tone_call *call, const tone_kernel *k, int pass, const real *w,
@@ -768,7 +776,7 @@ static void tone_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = i;
-        const size_t at = call->base + t * call->step;
+        const size_t at = tone_row(call, call->base, t);
         real *const y_t = y + at * 16;
 
         k->step(w, x + at * k->input, h, y_t);
@@ -806,7 +814,7 @@ static size_t tone_add(
             continue;
 
         const size_t t = i;
-        const size_t at = g->first[q] + t * call->step;
+        const size_t at = tone_row(call, g->first[q], t);
 
         rows->x[n] = x + at * k->input;
         rows->h[n] = g->h[q];
@@ -876,14 +884,33 @@ static void tone_run(
 }
 
 /* Checks lengths; adds them up where there is no padding. */
-static int tone_add_up(const size_t *lengths, size_t T, size_t B, size_t *rows)
+static int tone_add_up(
+    const size_t *lengths, const size_t *starts, size_t T, size_t B, size_t *rows)
 {
     for (size_t b = 0; lengths && b < B; b++) {
         if (!lengths[b] || lengths[b] > (T ? T : SIZE_MAX - *rows))
             return TONE_E_LENGTH;
-        *rows += T ? 0 : lengths[b];
+        *rows += T && !starts ? 0 : lengths[b];
     }
     return TONE_OK;
+}
+
+/* Whether rows begin where lengths, which must not rise, say that each step's first one does. */
+static bool tone_packed(const size_t *lengths, const size_t *starts, size_t T, size_t B)
+{
+    size_t n = B, start = 0;
+
+    for (size_t b = 1; b < B; b++)
+        if (lengths[b] > lengths[b - 1])
+            return false;
+    for (size_t t = 0; t < T; t++) {
+        if (starts[t] != start)
+            return false;
+        while (n && lengths[n - 1] <= t)
+            n--;
+        start += n;
+    }
+    return true;
 }
 
 int tone_forward_share(
@@ -893,15 +920,18 @@ int tone_forward_share(
 {
     size_t rows = 0;
 
-    if (!w || !s || !x || !y || !(T || lengths) || !share || !workspace)
+    if (!w || !s || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace)
         return TONE_E_NULL;
+    if (share->starts && !T)
+        return TONE_E_STEPS;
     if (share->first > share->end || share->end > B || share->first_pass < 0 || share->end_pass > 1)
         return TONE_E_SHARE;
-    if (tone_add_up(lengths, T, B, &rows))
+    if (tone_add_up(lengths, share->starts, T, B, &rows)
+        || (share->starts && !tone_packed(lengths, share->starts, T, B)))
         return TONE_E_LENGTH;
 
     const size_t fixed = tone_workspace(0, 0);
-    const size_t needed = tone_workspace(T ? T : rows, T ? B : 1);
+    const size_t needed = rows ? tone_workspace(rows, 1) : tone_workspace(T, B);
     const size_t before = share->thread ? needed + (share->thread - 1) * fixed : 0;
 
     if (workspace_bytes < needed || share->thread > (workspace_bytes - needed) / fixed)
@@ -909,7 +939,8 @@ int tone_forward_share(
 
     tone_call call = {
         .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
-        .T = T, .B = share->end - share->first, .step = T ? B : 1, .next = T ? 1 : 0,
+        .starts = share->starts, .T = T, .B = share->end - share->first,
+        .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->first_pass, .to = share->end_pass,
         .sums = (real *)workspace + before / sizeof(real)};
 
@@ -938,6 +969,16 @@ int tone_forward_ragged(
     return tone_forward_share(w, s, x, lengths, y, 0, B, &all, workspace, workspace_bytes);
 }
 
+int tone_forward_packed(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    const tone_share all = {.end = B, .end_pass = 1, .starts = starts};
+
+    return starts ? tone_forward_share(w, s, x, lengths, y, T, B, &all, workspace, workspace_bytes)
+                  : TONE_E_NULL;
+}
+
 int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)
 {
     if (!w || !s || !x || !y)
@@ -953,11 +994,13 @@ int tone_step(const tone_weights *w, tone_state *s, const float *x, float *y)
 /* Until here the public names were those of the portable level. */
 #undef tone_forward
 #undef tone_forward_ragged
+#undef tone_forward_packed
 #undef tone_forward_share
 #undef tone_step
 
 __typeof__(tone_forward_portable) tone_forward, tone_forward_avx512, tone_forward_avx2;
 __typeof__(tone_forward_ragged_portable) tone_forward_ragged, tone_forward_ragged_avx512, tone_forward_ragged_avx2;
+__typeof__(tone_forward_packed_portable) tone_forward_packed, tone_forward_packed_avx512, tone_forward_packed_avx2;
 __typeof__(tone_forward_share_portable) tone_forward_share, tone_forward_share_avx512, tone_forward_share_avx2;
 __typeof__(tone_step_portable) tone_step, tone_step_avx512, tone_step_avx2;
 
@@ -997,6 +1040,13 @@ int tone_forward_ragged(
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
     return TONE_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+}
+
+int tone_forward_packed(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
+{
+    return TONE_BEST(forward_packed)(w, s, x, lengths, starts, y, T, B, workspace, workspace_bytes);
 }
 
 int tone_forward_share(

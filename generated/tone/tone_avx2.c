@@ -9,6 +9,7 @@
 #define tone_workspace tone_workspace_avx2
 #define tone_forward tone_forward_avx2
 #define tone_forward_ragged tone_forward_ragged_avx2
+#define tone_forward_packed tone_forward_packed_avx2
 #define tone_forward_share tone_forward_share_avx2
 #define tone_step tone_step_avx2
 

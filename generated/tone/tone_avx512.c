@@ -9,6 +9,7 @@
 #define tone_workspace tone_workspace_avx512
 #define tone_forward tone_forward_avx512
 #define tone_forward_ragged tone_forward_ragged_avx512
+#define tone_forward_packed tone_forward_packed_avx512
 #define tone_forward_share tone_forward_share_avx512
 #define tone_step tone_step_avx512
 

@@ -12,6 +12,9 @@ int tone_forward_portable(
 int tone_forward_ragged_portable(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_packed_portable(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int tone_forward_share_portable(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const tone_share *share, void *workspace,
@@ -23,6 +26,9 @@ int tone_forward_avx2(
 int tone_forward_ragged_avx2(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_packed_avx2(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int tone_forward_share_avx2(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const tone_share *share, void *workspace,
@@ -34,6 +40,9 @@ int tone_forward_avx512(
 int tone_forward_ragged_avx512(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes);
+int tone_forward_packed_avx512(
+    const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
+    const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes);
 int tone_forward_share_avx512(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const tone_share *share, void *workspace,
@@ -43,14 +52,17 @@ int tone_step_avx512(const tone_weights *w, tone_state *s, const float *x, float
 #else /* one level only */
 #define tone_forward_portable tone_forward
 #define tone_forward_ragged_portable tone_forward_ragged
+#define tone_forward_packed_portable tone_forward_packed
 #define tone_forward_share_portable tone_forward_share
 #define tone_step_portable tone_step
 #define tone_forward_avx2 tone_forward
 #define tone_forward_ragged_avx2 tone_forward_ragged
+#define tone_forward_packed_avx2 tone_forward_packed
 #define tone_forward_share_avx2 tone_forward_share
 #define tone_step_avx2 tone_step
 #define tone_forward_avx512 tone_forward
 #define tone_forward_ragged_avx512 tone_forward_ragged
+#define tone_forward_packed_avx512 tone_forward_packed
 #define tone_forward_share_avx512 tone_forward_share
 #define tone_step_avx512 tone_step
 #endif

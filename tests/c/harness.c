@@ -237,6 +237,63 @@ static void steps(const job *j, size_t inputs)
 }
 #endif
 
+/* The same sequences packed step by step, longest first, bit for bit. */
+static void packed(const job *j, size_t inputs)
+{
+    size_t rows = 0, *order = malloc(j->B * sizeof *order), *lengths = malloc(j->B * sizeof *lengths);
+    size_t *starts = malloc(j->T * sizeof *starts);
+
+    for (size_t b = 0; b < j->B; b++) {
+        size_t at = b;
+
+        for (; at && j->lengths[order[at - 1]] < j->lengths[b]; at--)
+            order[at] = order[at - 1];
+        order[at] = b;
+        rows += j->lengths[b];
+    }
+
+    const size_t needed = N(_workspace)(rows, 1);
+    void *scratch = needed ? malloc(needed) : NULL;
+    real *x = malloc(rows * inputs * sizeof *x), *y = malloc(rows * j->outputs * sizeof *y);
+    state *s = malloc(j->B * sizeof *s);
+
+    for (size_t b = 0; b < j->B; b++) {
+        lengths[b] = j->lengths[order[b]];
+        s[b] = j->start[order[b]];
+    }
+    for (size_t t = 0, row = 0; t < j->T; t++) {
+        starts[t] = row;
+        for (size_t b = 0; b < j->B && lengths[b] > t; b++)
+            memcpy(x + row++ * inputs, j->x + ROW(t, order[b], j) * inputs, inputs * sizeof *x);
+    }
+#define PACKED(l, p, T, bytes) N(_forward_packed)(j->w, s, x, l, p, y, T, j->B, scratch, bytes)
+    expect(PACKED(NULL, starts, j->T, needed) == 1, "NULL lengths, packed");
+    expect(PACKED(lengths, NULL, j->T, needed) == 1, "NULL starts");
+    expect(PACKED(lengths, starts, 0, needed) == 2, "no steps, packed");
+    if (needed)
+        expect(PACKED(lengths, starts, j->T, needed - 1) == 4, "a small workspace, packed");
+    starts[j->T - 1]++;
+    expect(PACKED(lengths, starts, j->T, needed) == 3, "starts that do not agree");
+    starts[j->T - 1]--;
+    lengths[j->B - 1] = lengths[0] + 1;
+    expect(j->B < 2 || PACKED(lengths, starts, j->T + 1, needed) == 3, "lengths that rise");
+    lengths[j->B - 1] = j->lengths[order[j->B - 1]];
+    expect(!PACKED(lengths, starts, j->T, needed), "packed");
+    for (size_t b = 0; b < j->B; b++) {
+        expect(!memcmp(s + b, j->s + order[b], sizeof *s), "the states of a packed call");
+        for (size_t t = 0; t < lengths[b]; t++)
+            expect(!memcmp(y + (starts[t] + b) * j->outputs, j->y + ROW(t, order[b], j) * j->outputs,
+                           j->outputs * sizeof *y), "the output of a packed call");
+    }
+    free(s);
+    free(y);
+    free(x);
+    free(scratch);
+    free(starts);
+    free(lengths);
+    free(order);
+}
+
 int main(int argc, char **argv)
 {
     enum { THREADS = 4 };
@@ -263,8 +320,10 @@ int main(int argc, char **argv)
 #ifdef STEPS
     steps(jobs, inputs);
 #endif
-    if (lengths)
+    if (lengths) {
         ragged(jobs, inputs);
+        packed(jobs, inputs);
+    }
     shared(jobs);
     errors(jobs);
     fwrite(jobs[0].y, sizeof *x, T * B * outputs, stdout);

@@ -19,19 +19,20 @@ from rnngen.calls import Input
 LARGEST = 256 * 1024  # bytes of scratch, or input; beyond, nobody sees the microseconds
 SHAPES = 8  # that are kept; who has more of them gains nothing
 
+ANSWER = ("output", "h_n", "c_n")  # in the order that the C fills them
+
 Array = npt.NDArray[Any]
 
 
 class _Made:
-    """A call of one shape, whose addresses are set anew each time."""
+    """A call of one shape, but for where input, states and answer lie."""
 
-    def __init__(self, net: Any, given: Input, states: Sequence[Array]) -> None:
-        call = Call(net, given, states, tensor=False)
+    def __init__(self, net: Any, given: Input) -> None:
+        call = Call(net, given, (), tensor=False)
         run: Any = call.run
-        self.run, self.struct = run, run.args[0]
-        self.states = [state.shape for state in states]
-        self.output, self.h_n = call.output.shape, call.h_n.shape
-        self.c_n = call.c_n.shape if hasattr(call, "c_n") else None
+        self.struct, self.kept = run.args[0], run
+        parts = {name: value for name, value in vars(call).items() if name in ANSWER}
+        self.answer = np.dtype([(n, net.spec.dtype, parts[n].shape) for n in ANSWER if n in parts])
 
 
 class Repeats:
@@ -45,28 +46,40 @@ class Repeats:
         self._dtype = np.dtype(net.spec.dtype)
         self._plain = tensors.judge(net.spec.dtype)
         self._made: dict[Any, list[_Made]] = {}
-        self._check = net.check
+        self._check, self._run = net.check, net.function("_bound_elsewhere")
+        self._pair = len(net.plan.state_sizes) == 2
         ffi = net.library.ffi
-        self._number, self._at, self._cast = net.kind("number"), ffi.from_buffer, ffi.cast
+        self._number, self._null = net.kind("number"), ffi.NULL
+        self._at, self._cast = ffi.from_buffer, ffi.cast
 
     def keep(self, kind: type, given: Input, states: Sequence[Array]) -> None:
         """Be ready for more calls like this one, on one thread."""
-        key = kind, given.x.shape, len(states)
+        key = kind, *(array.shape for array in (given.x, *states))
         if key in self._made or given.lengths is not None or not given.batch:
             return
         size = max(given.x.nbytes, self._net.workspace(given.steps, given.batch))
         if size <= LARGEST:
             if len(self._made) >= SHAPES:
                 self._made.clear()
-            x, *blank = (np.empty(a.shape, self._dtype) for a in (given.x, *states))
-            self._made[key] = [_Made(self._net, given._replace(x=x), blank)]
+            blank = np.empty(given.x.shape, self._dtype)
+            self._made[key] = [_Made(self._net, given._replace(x=blank))]
 
     def call(self, x: Any, hx: Any) -> tuple[Any, Any] | None:
         """The answer; None where the long way has to be taken, which also says what is wrong."""
-        if not self._plain(x):
+        plain, kind, h_0, c_0 = self._plain, type(x), hx, None
+        if not plain(x):
             return None
-        states = () if hx is None else hx if type(hx) is tuple and len(hx) == 2 else (hx,)
-        free = self._made.get((type(x), x.shape, len(states)))
+        key: tuple[Any, ...] = kind, x.shape
+        if type(hx) is tuple and len(hx) == 2:
+            h_0, c_0 = hx
+            if type(c_0) is not kind or type(h_0) is not kind or not (plain(h_0) and plain(c_0)):
+                return None
+            key = kind, x.shape, h_0.shape, c_0.shape
+        elif hx is not None:
+            if type(hx) is not kind or not plain(hx):
+                return None
+            key = kind, x.shape, hx.shape
+        free = self._made.get(key)
         try:
             made = free.pop() if free else None
         except IndexError:  # another thread was faster
@@ -74,30 +87,29 @@ class Repeats:
         if made is None or free is None:
             return None
         try:
-            for state, shape in zip(states, made.states, strict=True):
-                if type(state) is not type(x) or state.shape != shape or not self._plain(state):
-                    return None
-            return self._called(made, x, states)
+            return self._called(made, x, h_0, c_0)
         finally:
             free.append(made)
 
-    def _called(self, made: _Made, x: Any, states: Sequence[Any]) -> tuple[Any, Any]:
+    def _called(self, made: _Made, x: Any, h_0: Any, c_0: Any) -> tuple[Any, Any]:
         """Written out: a loop over so few things takes longer than they do."""
-        at, number, s = self._at, self._number, made.struct
-        y, h = np.empty(made.output, self._dtype), np.empty(made.h_n, self._dtype)
-        s.y, s.h_n = at(number, y), at(number, h)
+        at, cast, number = self._at, self._cast, self._number
         array = type(x) is np.ndarray
-        s.x = at(number, x) if array else self._cast(number, x.data_ptr())
-        if states:
-            s.h_0 = at(number, states[0]) if array else self._cast(number, states[0].data_ptr())
-        if made.c_n is None:
-            self._check(made.run())
-            return (y, h) if array else (tensors.in_kind(y, True), tensors.in_kind(h, True))
-        c = np.empty(made.c_n, self._dtype)
-        s.c_n = at(number, c)
-        if states:
-            s.c_0 = at(number, states[1]) if array else self._cast(number, states[1].data_ptr())
-        self._check(made.run())
-        if array:
-            return y, (h, c)
-        return tensors.in_kind(y, True), (tensors.in_kind(h, True), tensors.in_kind(c, True))
+        answer = np.empty((), made.answer)  # one piece of memory for all of it
+        x = at(number, x) if array else cast(number, x.data_ptr())
+        if h_0 is None:
+            h_0 = c_0 = self._null
+        else:
+            h_0 = at(number, h_0) if array else cast(number, h_0.data_ptr())
+            if c_0 is not None:
+                c_0 = at(number, c_0) if array else cast(number, c_0.data_ptr())
+        y, h_n = answer["output"], answer["h_n"]
+        if self._pair:
+            self._check(self._run(made.struct, x, h_0, c_0, at(number, answer)))
+            c_n = answer["c_n"]
+            if array:
+                return y, (h_n, c_n)
+            kind = tensors.in_kind
+            return kind(y, True), (kind(h_n, True), kind(c_n, True))
+        self._check(self._run(made.struct, x, h_0, at(number, answer)))
+        return (y, h_n) if array else (tensors.in_kind(y, True), tensors.in_kind(h_n, True))

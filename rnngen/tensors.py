@@ -75,17 +75,19 @@ def judge(dtype: str) -> Callable[[Any], bool]:
     Quick, and sparing with its yes: about what it says no to, `to_array` knows more.
     """
     number = np.dtype(dtype)
+    known: list[Any] = []  # torch's type of tensor, dtype and layout, once there is a torch
 
     def plain(value: Any) -> bool:
         if type(value) is np.ndarray:
-            return value.dtype is number and bool(value.flags.carray)
-        torch = sys.modules.get("torch")
+            return value.dtype is number and value.flags.carray
+        if not known and (torch := sys.modules.get("torch")):
+            known.extend((torch.Tensor, getattr(torch, dtype), torch.strided))
         return (
-            torch is not None
-            and type(value) is torch.Tensor
-            and value.dtype is getattr(torch, dtype)
+            bool(known)
+            and type(value) is known[0]
+            and value.dtype is known[1]
             and value.is_cpu
-            and value.layout is torch.strided
+            and value.layout is known[2]
             and value.is_contiguous()
             and not (value.requires_grad or value.is_neg())
         )
@@ -183,4 +185,5 @@ def in_kind(array: Array, tensor: bool, dtype: str | None = None) -> Any:
     if not tensor:
         return array
     torch = sys.modules["torch"]
-    return torch.from_numpy(array).to(getattr(torch, dtype) if dtype else None)
+    value = torch.from_numpy(array)
+    return value.to(getattr(torch, dtype)) if dtype else value

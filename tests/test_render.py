@@ -121,7 +121,7 @@ def test_the_header_declares_what_is_promised(bidirectional):
     whole = ("", "_ragged", "_packed", "_share")
     functions = {"net_workspace", *(f"net_forward{kind}" for kind in whole)}
     functions |= set() if bidirectional else {"net_step"}
-    functions |= {"net_bound_run"} | (
+    functions |= {"net_bound_run", "net_bound_elsewhere"} | (
         set() if bidirectional else {"net_bound_step", "net_bound_steps"}
     )
     types = {"net_weights", "net_state", "net_share", "net_bound"}

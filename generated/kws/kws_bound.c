@@ -27,6 +27,19 @@ int kws_bound_run(const kws_bound *b)
     return code;
 }
 
+int kws_bound_elsewhere(
+    const kws_bound *b, const float *x, const float *h_0, float *answer)
+{
+    kws_bound call = *b;
+
+    call.x = x;
+    call.y = answer;
+    answer += b->T * b->B * 64;
+    call.h_0 = h_0;
+    call.h_n = answer;
+    return kws_bound_run(&call);
+}
+
 int kws_bound_step(const kws_bound *b)
 {
     return b->step(b->w, b->s, b->x, b->y);

@@ -26,4 +26,8 @@ typedef struct {
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int notebook_gru_bound_run(const notebook_gru_bound *b);
 
+/* The same with input, states and answer elsewhere: y, then h_n. */
+int notebook_gru_bound_elsewhere(
+    const notebook_gru_bound *b, const float *x, const float *h_0, float *answer);
+
 #endif

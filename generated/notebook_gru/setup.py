@@ -150,10 +150,14 @@ typedef struct {
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int notebook_gru_bound_run(const notebook_gru_bound *b);
+
+/* The same with input, states and answer elsewhere: y, then h_n. */
+int notebook_gru_bound_elsewhere(
+    const notebook_gru_bound *b, const float *x, const float *h_0, float *answer);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_49a4c9a52648967d",
+    "notebook_gru._notebook_gru_98acae6f933bc543",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

@@ -36,3 +36,19 @@ int notebook_lstm_bound_run(const notebook_lstm_bound *b)
             memcpy(b->c_n + (pass * b->B + n) * 2, b->s[n].c[pass], C);
     return code;
 }
+
+int notebook_lstm_bound_elsewhere(
+    const notebook_lstm_bound *b, const float *x, const float *h_0, const float *c_0, float *answer)
+{
+    notebook_lstm_bound call = *b;
+
+    call.x = x;
+    call.y = answer;
+    answer += b->T * b->B * 4;
+    call.h_0 = h_0;
+    call.h_n = answer;
+    answer += 4 * b->B * 2;
+    call.c_0 = c_0;
+    call.c_n = answer;
+    return notebook_lstm_bound_run(&call);
+}

@@ -151,10 +151,14 @@ typedef struct {
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int notebook_lstm_bound_run(const notebook_lstm_bound *b);
+
+/* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
+int notebook_lstm_bound_elsewhere(
+    const notebook_lstm_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_ad7c905715a54428",
+    "notebook_lstm._notebook_lstm_2a5ccd9731b088fb",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

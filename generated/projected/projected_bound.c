@@ -36,3 +36,19 @@ int projected_bound_run(const projected_bound *b)
             memcpy(b->c_n + (pass * b->B + n) * 12, b->s[n].c[pass], C);
     return code;
 }
+
+int projected_bound_elsewhere(
+    const projected_bound *b, const float *x, const float *h_0, const float *c_0, float *answer)
+{
+    projected_bound call = *b;
+
+    call.x = x;
+    call.y = answer;
+    answer += b->T * b->B * 10;
+    call.h_0 = h_0;
+    call.h_n = answer;
+    answer += 2 * b->B * 5;
+    call.c_0 = c_0;
+    call.c_n = answer;
+    return projected_bound_run(&call);
+}

@@ -26,4 +26,8 @@ typedef struct {
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int projected_bound_run(const projected_bound *b);
 
+/* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
+int projected_bound_elsewhere(
+    const projected_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
+
 #endif

@@ -149,10 +149,14 @@ typedef struct {
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
 int projected_bound_run(const projected_bound *b);
+
+/* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
+int projected_bound_elsewhere(
+    const projected_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_835e4b9931b3b572",
+    "projected._projected_ac17486feedde242",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -20,8 +20,7 @@ REGISTERS = (15, 16, 32)  # 16 less the one that holds products which cannot be 
 ROWS = 6  # most vectors in a tile of several gates; more would only need registers
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
-L2 = 1024 * 1024  # bytes; weights beyond are worth reading once for more rows
-FAR = 4 * 1024 * 1024  # bytes; weights beyond are asked for in time, nearer ones come by themselves
+L2 = 1024 * 1024  # bytes; weights beyond are read for more rows, and asked for in time
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,6 @@ class Tile:
     def span(self) -> int:
         """Columns that half an L1 cache holds, in vectors of 64 bytes."""
         return L1 // 2 // 64 // self.gates
-
-    @property
-    def span_rows(self) -> int:
-        return self.span * self.gates
-
-    def next_span(self, gate: int) -> int:
-        """Row of the panel, from a column on, that will be read about a span later."""
-        return self.span_rows + gate
 
     def vectors(self, count: int) -> tuple[str, ...]:
         """C declarators of the vectors, three to a line."""
@@ -169,11 +160,6 @@ class Kernel:
     def wide(self) -> bool:
         """Whether the caches of a core do not hold its weights beside all else."""
         return self.size * self.bytes > L2
-
-    @property
-    def far(self) -> bool:
-        """Whether its weights lie beyond the caches of a core."""
-        return self.size * self.bytes > FAR
 
     @property
     def projection(self) -> Product | None:

@@ -58,12 +58,12 @@ class Plan(Outline):
     @property
     def rows(self) -> int:
         """Most rows that run side by side: sequences, or steps whose x is summed ahead."""
-        return GROUP * (GROUPS if any(kernel.wide for kernel in self.kernels) else 1)
+        return GROUP * (GROUPS if self.wide else 1)
 
     @property
-    def fetches(self) -> bool:
-        """Whether some weights come from so far that they have to be asked for in time."""
-        return any(kernel.far for kernel in self.kernels)
+    def wide(self) -> bool:
+        """Whether weights come from so far that more rows share them, and they are asked for."""
+        return any(kernel.wide for kernel in self.kernels)
 
     @property
     def sums_step(self) -> int:
@@ -100,7 +100,7 @@ class Plan(Outline):
     @property
     def call_stack(self) -> int:
         """KB of stack that no call exceeds: mostly where each row reads and writes."""
-        return 8 if self.rows == GROUP else 16
+        return 16 if self.wide else 8
 
     @property
     def buffer_row(self) -> int:

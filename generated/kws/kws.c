@@ -299,7 +299,8 @@ static KWS_INLINE void kws_product_3x1(
 }
 
 static KWS_NOINLINE void kws_product_3x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -332,7 +333,8 @@ static KWS_NOINLINE void kws_product_3x2(
 }
 
 static KWS_NOINLINE void kws_product_3x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -368,7 +370,8 @@ static KWS_NOINLINE void kws_product_3x3(
 #if KWS_REGISTERS >= 16
 
 static KWS_NOINLINE void kws_product_3x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -411,7 +414,8 @@ static KWS_NOINLINE void kws_product_3x4(
 #if KWS_REGISTERS >= 32
 
 static KWS_NOINLINE void kws_product_3x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -453,7 +457,8 @@ static KWS_NOINLINE void kws_product_3x5(
 }
 
 static KWS_NOINLINE void kws_product_3x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -502,8 +507,8 @@ static KWS_NOINLINE void kws_product_3x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void kws_tiles_3(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     enum { MOST = KWS_REGISTERS >= 32 ? 6 : KWS_REGISTERS >= 16 ? 4 : 3 };
 
@@ -543,8 +548,8 @@ static void kws_tiles_3(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void kws_product_3(
-    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
-    size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain,
+    vec *sums, size_t next)
 {
     const int span = 85 / chain * chain;
 

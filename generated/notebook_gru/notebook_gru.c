@@ -294,7 +294,8 @@ static NOTEBOOK_GRU_INLINE void notebook_gru_product_3x1(
 }
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -327,7 +328,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x2(
 }
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -363,7 +365,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x3(
 #if NOTEBOOK_GRU_REGISTERS >= 16
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -406,7 +409,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x4(
 #if NOTEBOOK_GRU_REGISTERS >= 32
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -448,7 +452,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x5(
 }
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -497,8 +502,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void notebook_gru_tiles_3(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     enum { MOST = NOTEBOOK_GRU_REGISTERS >= 32 ? 6 : NOTEBOOK_GRU_REGISTERS >= 16 ? 4 : 3 };
 
@@ -538,8 +543,8 @@ static void notebook_gru_tiles_3(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void notebook_gru_product_3(
-    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
-    size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain,
+    vec *sums, size_t next)
 {
     const int span = 85 / chain * chain;
 

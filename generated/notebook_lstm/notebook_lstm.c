@@ -295,7 +295,8 @@ static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_4x1(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -333,7 +334,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
 #if NOTEBOOK_LSTM_REGISTERS >= 16
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -377,7 +379,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
 #if NOTEBOOK_LSTM_REGISTERS >= 32
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -417,7 +420,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -461,7 +465,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -512,8 +517,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void notebook_lstm_tiles_4(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     enum { MOST = NOTEBOOK_LSTM_REGISTERS >= 32 ? 6 : NOTEBOOK_LSTM_REGISTERS >= 16 ? 3 : 2 };
 
@@ -553,8 +558,8 @@ static void notebook_lstm_tiles_4(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void notebook_lstm_product_4(
-    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
-    size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain,
+    vec *sums, size_t next)
 {
     const int span = 64 / chain * chain;
 

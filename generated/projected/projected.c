@@ -303,7 +303,8 @@ static PROJECTED_INLINE void projected_product_1x1(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -329,7 +330,8 @@ static PROJECTED_NOINLINE void projected_product_1x2(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -359,7 +361,8 @@ static PROJECTED_NOINLINE void projected_product_1x3(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -394,7 +397,8 @@ static PROJECTED_NOINLINE void projected_product_1x4(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -433,7 +437,8 @@ static PROJECTED_NOINLINE void projected_product_1x5(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -476,7 +481,8 @@ static PROJECTED_NOINLINE void projected_product_1x6(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x7(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -524,7 +530,8 @@ static PROJECTED_NOINLINE void projected_product_1x7(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x8(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -576,7 +583,8 @@ static PROJECTED_NOINLINE void projected_product_1x8(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x9(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -633,8 +641,8 @@ static PROJECTED_NOINLINE void projected_product_1x9(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_1(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     enum { MOST = 9 };
 
@@ -679,8 +687,8 @@ static void projected_tiles_1(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void projected_product_1(
-    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
-    size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain,
+    vec *sums, size_t next)
 {
     const int span = 256 / chain * chain;
 
@@ -710,7 +718,8 @@ static PROJECTED_INLINE void projected_product_4x1(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -748,7 +757,8 @@ static PROJECTED_NOINLINE void projected_product_4x2(
 #if PROJECTED_REGISTERS >= 16
 
 static PROJECTED_NOINLINE void projected_product_4x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -792,7 +802,8 @@ static PROJECTED_NOINLINE void projected_product_4x3(
 #if PROJECTED_REGISTERS >= 32
 
 static PROJECTED_NOINLINE void projected_product_4x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -832,7 +843,8 @@ static PROJECTED_NOINLINE void projected_product_4x4(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -876,7 +888,8 @@ static PROJECTED_NOINLINE void projected_product_4x5(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -927,8 +940,8 @@ static PROJECTED_NOINLINE void projected_product_4x6(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_4(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     enum { MOST = PROJECTED_REGISTERS >= 32 ? 6 : PROJECTED_REGISTERS >= 16 ? 3 : 2 };
 
@@ -968,8 +981,8 @@ static void projected_tiles_4(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void projected_product_4(
-    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
-    size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain,
+    vec *sums, size_t next)
 {
     const int span = 64 / chain * chain;
 

@@ -274,7 +274,8 @@ static TONE_INLINE void tone_product_1x1(
 }
 
 static TONE_NOINLINE void tone_product_1x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -300,7 +301,8 @@ static TONE_NOINLINE void tone_product_1x2(
 }
 
 static TONE_NOINLINE void tone_product_1x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -330,7 +332,8 @@ static TONE_NOINLINE void tone_product_1x3(
 }
 
 static TONE_NOINLINE void tone_product_1x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -365,7 +368,8 @@ static TONE_NOINLINE void tone_product_1x4(
 }
 
 static TONE_NOINLINE void tone_product_1x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -404,7 +408,8 @@ static TONE_NOINLINE void tone_product_1x5(
 }
 
 static TONE_NOINLINE void tone_product_1x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -447,7 +452,8 @@ static TONE_NOINLINE void tone_product_1x6(
 }
 
 static TONE_NOINLINE void tone_product_1x7(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -495,7 +501,8 @@ static TONE_NOINLINE void tone_product_1x7(
 }
 
 static TONE_NOINLINE void tone_product_1x8(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -547,7 +554,8 @@ static TONE_NOINLINE void tone_product_1x8(
 }
 
 static TONE_NOINLINE void tone_product_1x9(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums, size_t next)
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -604,8 +612,8 @@ static TONE_NOINLINE void tone_product_1x9(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void tone_tiles_1(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, size_t n, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     enum { MOST = 9 };
 
@@ -650,8 +658,8 @@ static void tone_tiles_1(
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
 static void tone_product_1(
-    const row *p, int units, const real *const *x, size_t n, int width, int chain, vec *sums,
-    size_t next)
+    const row *p, int units, const real *const *x, size_t n, int width, int chain,
+    vec *sums, size_t next)
 {
     const int span = 256 / chain * chain;
 

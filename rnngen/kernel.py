@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from rnngen.cells import Cell
 
 CHAIN = 64  # most columns summed by themselves: no chain of additions grows with the width
-CHAIN_SHORT = 24  # where there are no more than 64, so that one chain begins before another ends
+CHAIN_SHORT = 32  # where there are no more than 64, so that one chain begins before another ends
 CHAIN_ALONE = 16  # of one gate, which has no other gates' sums to go on with meanwhile
 REGISTERS = (15, 16, 32)  # 16 less the one that holds products which cannot be fused with a sum
 ROWS = 6  # most vectors in a tile of several gates; more would only need registers
@@ -46,6 +46,15 @@ class Tile:
     def held(self, vectors: int) -> tuple[str, ...]:
         """C names of what is in registers beside sums: one of the ones, all of the others."""
         return ("v", *self.weights) if self.keeps_weights(vectors) else (*self.values(vectors), "w")
+
+    @property
+    def panels(self) -> int:
+        """Panels that one vector is multiplied with at once: about eight sums do not wait."""
+        return 2 if self.gates > 1 else 4
+
+    def panel(self, number: int) -> tuple[tuple[str, int], ...]:
+        """Of one of them: C names of its sums, and the row of a column that each one reads."""
+        return tuple((name, row) for row, name in enumerate(self.sums(number, self.panels)))
 
     @property
     def span(self) -> int:
@@ -149,6 +158,16 @@ class Kernel:
     def sums_row(self) -> int:
         """Numbers that the sums of all units take, whole blocks."""
         return self.blocks * self.block * self.sums
+
+    @property
+    def panels(self) -> int:
+        """Vectors of units that a step does at once, if there are so many."""
+        return Tile(self.products[1].rows).panels
+
+    @property
+    def last_panel(self) -> str:
+        """C: units from the first of these vectors to the last."""
+        return "LANES" if self.panels == 2 else f"{self.panels - 1} * LANES"
 
     @property
     def ahead(self) -> int:

@@ -505,6 +505,30 @@ static KWS_NOINLINE void kws_product_3x6(
 
 #endif
 
+/* One vector and 2 panels at once: so many sums that hardly one waits for itself. */
+static KWS_INLINE void kws_panels_3(
+    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    const row *p0 = p[0] + start, *p1 = p[1] + start;
+
+    for (int k = 0, end; k < width; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), *s = sums;
+
+        end = width - k < chain ? width : k + chain;
+        for (int i = k; i < end; i++, p0 += 3, p1 += 3) {
+            const vec v = splat(x[i]);
+
+            s0_0 += v * load(p0[0]); s0_1 += v * load(p0[1]);
+            s0_2 += v * load(p0[2]);
+            s1_0 += v * load(p1[0]); s1_1 += v * load(p1[1]);
+            s1_2 += v * load(p1[2]);
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2;
+    }
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void kws_tiles_3(
     const row *p, const real *const *x, size_t n, int from, int to, int chain,
@@ -594,38 +618,70 @@ static KWS_NOINLINE void kws_cells(
 /* GRU 40 -> 64: x [40], h [64] -> y [64].
  *
  * w [4 blocks of 16 units][316 rows][16]; rows: 4 of biases, 40 x 3 of W_ih, 64 x 3 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static KWS_NOINLINE void kws_gru_40_tile(
-    const real *w, const real *x, const real *h, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 5056 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    kws_product_3x1(p + 4, x, 40, 24, sums);
-    kws_product_3x1(p + 124, h, 64, 24, sums + 1);
-    kws_cells(sums, 0, 1, &h, &y, j);
-}
-
-/* The same where x has been summed before. */
-static KWS_NOINLINE void kws_gru_40_rest(
-    const real *w, const vec *ahead, const real *h, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 5056 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    kws_product_3x1(p + 124, h, 64, 24, sums + 1);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        kws_product_3x1(p + 4, x, 40, 32, sums);
+    }
+    kws_product_3x1(p + 124, h, 64, 32, sums + 1);
     kws_cells(sums, 0, 1, &h, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static KWS_NOINLINE void kws_gru_40_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 5056 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        kws_panels_3(p, 4, x, 40, 32, sums[0], 4);
+    kws_panels_3(p, 124, h, 64, 32, sums[0] + 1, 4);
+    for (int n = 0; n < 2; n++)
+        kws_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+}
+
+/* All units. */
+static void kws_gru_40_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 64; j += 2 * LANES)
+        kws_gru_40_several(w, x, ahead, h, y, j);
+    for (; j < 64; j += LANES)
+        kws_gru_40_tile(w, x, ahead, h, y, j);
 }
 
 static void kws_gru_40_step(
     const real *w, const real *x, const real *h, real *y)
 {
-    for (int j = 0; j < 64; j += LANES)
-        kws_gru_40_tile(w, x, h, y, j);
+    kws_gru_40_units(w, x, NULL, h, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
@@ -644,7 +700,7 @@ static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        kws_product_3(p + 4, 64 - j, x, n, 40, 24, s, 4);
+        kws_product_3(p + 4, 64 - j, x, n, 40, 32, s, 4);
     }
 }
 
@@ -655,55 +711,85 @@ static void kws_gru_40_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 64; j += BLOCK) {
+    if (n == 1)
+        kws_gru_40_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
+    for (int j = 0; n > 1 && j < 64; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 5056);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            kws_product_3(p + 124, 64 - j, h, n, 64, 24, s + 1, 4);
+        kws_product_3(p + 124, 64 - j, h, n, 64, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
-            if (n > 1)
-                kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
-            else
-                kws_gru_40_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
+            kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
 }
 
 /* GRU 64 -> 64: x [64], h [64] -> y [64].
  *
  * w [4 blocks of 16 units][388 rows][16]; rows: 4 of biases, 64 x 3 of W_ih, 64 x 3 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static KWS_NOINLINE void kws_gru_64_tile(
-    const real *w, const real *x, const real *h, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 6208 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    kws_product_3x1(p + 4, x, 64, 24, sums);
-    kws_product_3x1(p + 196, h, 64, 24, sums + 1);
-    kws_cells(sums, 0, 1, &h, &y, j);
-}
-
-/* The same where x has been summed before. */
-static KWS_NOINLINE void kws_gru_64_rest(
-    const real *w, const vec *ahead, const real *h, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 6208 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    kws_product_3x1(p + 196, h, 64, 24, sums + 1);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        kws_product_3x1(p + 4, x, 64, 32, sums);
+    }
+    kws_product_3x1(p + 196, h, 64, 32, sums + 1);
     kws_cells(sums, 0, 1, &h, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static KWS_NOINLINE void kws_gru_64_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 6208 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        kws_panels_3(p, 4, x, 64, 32, sums[0], 4);
+    kws_panels_3(p, 196, h, 64, 32, sums[0] + 1, 4);
+    for (int n = 0; n < 2; n++)
+        kws_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+}
+
+/* All units. */
+static void kws_gru_64_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 64; j += 2 * LANES)
+        kws_gru_64_several(w, x, ahead, h, y, j);
+    for (; j < 64; j += LANES)
+        kws_gru_64_tile(w, x, ahead, h, y, j);
 }
 
 static void kws_gru_64_step(
     const real *w, const real *x, const real *h, real *y)
 {
-    for (int j = 0; j < 64; j += LANES)
-        kws_gru_64_tile(w, x, h, y, j);
+    kws_gru_64_units(w, x, NULL, h, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
@@ -722,7 +808,7 @@ static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        kws_product_3(p + 4, 64 - j, x, n, 64, 24, s, 4);
+        kws_product_3(p + 4, 64 - j, x, n, 64, 32, s, 4);
     }
 }
 
@@ -733,17 +819,15 @@ static void kws_gru_64_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 64; j += BLOCK) {
+    if (n == 1)
+        kws_gru_64_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
+    for (int j = 0; n > 1 && j < 64; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 6208);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            kws_product_3(p + 196, 64 - j, h, n, 64, 24, s + 1, 4);
+        kws_product_3(p + 196, 64 - j, h, n, 64, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
-            if (n > 1)
-                kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
-            else
-                kws_gru_64_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
+            kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
 }
 

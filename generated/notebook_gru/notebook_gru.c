@@ -500,6 +500,30 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x6(
 
 #endif
 
+/* One vector and 2 panels at once: so many sums that hardly one waits for itself. */
+static NOTEBOOK_GRU_INLINE void notebook_gru_panels_3(
+    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    const row *p0 = p[0] + start, *p1 = p[1] + start;
+
+    for (int k = 0, end; k < width; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), *s = sums;
+
+        end = width - k < chain ? width : k + chain;
+        for (int i = k; i < end; i++, p0 += 3, p1 += 3) {
+            const vec v = splat(x[i]);
+
+            s0_0 += v * load(p0[0]); s0_1 += v * load(p0[1]);
+            s0_2 += v * load(p0[2]);
+            s1_0 += v * load(p1[0]); s1_1 += v * load(p1[1]);
+            s1_2 += v * load(p1[2]);
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2;
+    }
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void notebook_gru_tiles_3(
     const row *p, const real *const *x, size_t n, int from, int to, int chain,
@@ -589,38 +613,70 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
 /* GRU 1 -> 2: x [1], h [2] -> y [2].
  *
  * w [1 block of 4 units][13 rows][4]; rows: 4 of biases, 1 x 3 of W_ih, 2 x 3 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
-    const real *w, const real *x, const real *h, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 52 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    notebook_gru_product_3x1(p + 4, x, 1, 24, sums);
-    notebook_gru_product_3x1(p + 7, h, 2, 24, sums + 1);
-    notebook_gru_cells(sums, 0, 1, &h, &y, j);
-}
-
-/* The same where x has been summed before. */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_rest(
-    const real *w, const vec *ahead, const real *h, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 52 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    notebook_gru_product_3x1(p + 7, h, 2, 24, sums + 1);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        notebook_gru_product_3x1(p + 4, x, 1, 32, sums);
+    }
+    notebook_gru_product_3x1(p + 7, h, 2, 32, sums + 1);
     notebook_gru_cells(sums, 0, 1, &h, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 52 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        notebook_gru_panels_3(p, 4, x, 1, 32, sums[0], 4);
+    notebook_gru_panels_3(p, 7, h, 2, 32, sums[0] + 1, 4);
+    for (int n = 0; n < 2; n++)
+        notebook_gru_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+}
+
+/* All units. */
+static void notebook_gru_gru_1_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 2; j += 2 * LANES)
+        notebook_gru_gru_1_several(w, x, ahead, h, y, j);
+    for (; j < 2; j += LANES)
+        notebook_gru_gru_1_tile(w, x, ahead, h, y, j);
 }
 
 static void notebook_gru_gru_1_step(
     const real *w, const real *x, const real *h, real *y)
 {
-    for (int j = 0; j < 2; j += LANES)
-        notebook_gru_gru_1_tile(w, x, h, y, j);
+    notebook_gru_gru_1_units(w, x, NULL, h, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
@@ -639,7 +695,7 @@ static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        notebook_gru_product_3(p + 4, 2 - j, x, n, 1, 24, s, 4);
+        notebook_gru_product_3(p + 4, 2 - j, x, n, 1, 32, s, 4);
     }
 }
 
@@ -650,55 +706,85 @@ static void notebook_gru_gru_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += BLOCK) {
+    if (n == 1)
+        notebook_gru_gru_1_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 52);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            notebook_gru_product_3(p + 7, 2 - j, h, n, 2, 24, s + 1, 4);
+        notebook_gru_product_3(p + 7, 2 - j, h, n, 2, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            if (n > 1)
-                notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
-            else
-                notebook_gru_gru_1_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
+            notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
 }
 
 /* GRU 4 -> 2: x [4], h [2] -> y [2].
  *
  * w [1 block of 4 units][22 rows][4]; rows: 4 of biases, 4 x 3 of W_ih, 2 x 3 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
-    const real *w, const real *x, const real *h, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 88 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    notebook_gru_product_3x1(p + 4, x, 4, 24, sums);
-    notebook_gru_product_3x1(p + 16, h, 2, 24, sums + 1);
-    notebook_gru_cells(sums, 0, 1, &h, &y, j);
-}
-
-/* The same where x has been summed before. */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_rest(
-    const real *w, const vec *ahead, const real *h, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 88 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    notebook_gru_product_3x1(p + 16, h, 2, 24, sums + 1);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        notebook_gru_product_3x1(p + 4, x, 4, 32, sums);
+    }
+    notebook_gru_product_3x1(p + 16, h, 2, 32, sums + 1);
     notebook_gru_cells(sums, 0, 1, &h, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 88 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        notebook_gru_panels_3(p, 4, x, 4, 32, sums[0], 4);
+    notebook_gru_panels_3(p, 16, h, 2, 32, sums[0] + 1, 4);
+    for (int n = 0; n < 2; n++)
+        notebook_gru_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+}
+
+/* All units. */
+static void notebook_gru_gru_4_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 2; j += 2 * LANES)
+        notebook_gru_gru_4_several(w, x, ahead, h, y, j);
+    for (; j < 2; j += LANES)
+        notebook_gru_gru_4_tile(w, x, ahead, h, y, j);
 }
 
 static void notebook_gru_gru_4_step(
     const real *w, const real *x, const real *h, real *y)
 {
-    for (int j = 0; j < 2; j += LANES)
-        notebook_gru_gru_4_tile(w, x, h, y, j);
+    notebook_gru_gru_4_units(w, x, NULL, h, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
@@ -717,7 +803,7 @@ static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        notebook_gru_product_3(p + 4, 2 - j, x, n, 4, 24, s, 4);
+        notebook_gru_product_3(p + 4, 2 - j, x, n, 4, 32, s, 4);
     }
 }
 
@@ -728,17 +814,15 @@ static void notebook_gru_gru_4_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += BLOCK) {
+    if (n == 1)
+        notebook_gru_gru_4_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 88);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            notebook_gru_product_3(p + 16, 2 - j, h, n, 2, 24, s + 1, 4);
+        notebook_gru_product_3(p + 16, 2 - j, h, n, 2, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            if (n > 1)
-                notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
-            else
-                notebook_gru_gru_4_rest(w, s + u / LANES * 144, h[0], y[0], j + u);
+            notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
 }
 

@@ -515,6 +515,30 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
 
 #endif
 
+/* One vector and 2 panels at once: so many sums that hardly one waits for itself. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_panels_4(
+    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    const row *p0 = p[0] + start, *p1 = p[1] + start;
+
+    for (int k = 0, end; k < width; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0), *s = sums;
+
+        end = width - k < chain ? width : k + chain;
+        for (int i = k; i < end; i++, p0 += 4, p1 += 4) {
+            const vec v = splat(x[i]);
+
+            s0_0 += v * load(p0[0]); s0_1 += v * load(p0[1]);
+            s0_2 += v * load(p0[2]); s0_3 += v * load(p0[3]);
+            s1_0 += v * load(p1[0]); s1_1 += v * load(p1[1]);
+            s1_2 += v * load(p1[2]); s1_3 += v * load(p1[3]);
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3;
+    }
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void notebook_lstm_tiles_4(
     const row *p, const real *const *x, size_t n, int from, int to, int chain,
@@ -603,38 +627,70 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells(
 /* LSTM 1 -> 2: x [1], h [2], c [2] -> c, y [2].
  *
  * w [1 block of 4 units][16 rows][4]; rows: 4 of biases, 1 x 4 of W_ih, 2 x 4 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
-    const real *w, const real *x, const real *h, real *c, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    notebook_lstm_product_4x1(p + 4, x, 1, 24, sums);
-    notebook_lstm_product_4x1(p + 8, h, 2, 24, sums);
-    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
-}
-
-/* The same where x has been summed before. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_rest(
-    const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    notebook_lstm_product_4x1(p + 8, h, 2, 24, sums);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        notebook_lstm_product_4x1(p + 4, x, 1, 32, sums);
+    }
+    notebook_lstm_product_4x1(p + 8, h, 2, 32, sums);
     notebook_lstm_cells(sums, 0, 1, &c, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        notebook_lstm_panels_4(p, 4, x, 1, 32, sums[0], 4);
+    notebook_lstm_panels_4(p, 8, h, 2, 32, sums[0], 4);
+    for (int n = 0; n < 2; n++)
+        notebook_lstm_cells(sums[n], 0, 1, &c, &y, first + n * LANES);
+}
+
+/* All units. */
+static void notebook_lstm_lstm_1_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 2; j += 2 * LANES)
+        notebook_lstm_lstm_1_several(w, x, ahead, h, c, y, j);
+    for (; j < 2; j += LANES)
+        notebook_lstm_lstm_1_tile(w, x, ahead, h, c, y, j);
 }
 
 static void notebook_lstm_lstm_1_step(
     const real *w, const real *x, const real *h, real *c, real *y)
 {
-    for (int j = 0; j < 2; j += LANES)
-        notebook_lstm_lstm_1_tile(w, x, h, c, y, j);
+    notebook_lstm_lstm_1_units(w, x, NULL, h, c, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
@@ -653,7 +709,7 @@ static void notebook_lstm_lstm_1_input(const real *w, const real *const *x, size
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        notebook_lstm_product_4(p + 4, 2 - j, x, n, 1, 24, s, 4);
+        notebook_lstm_product_4(p + 4, 2 - j, x, n, 1, 32, s, 4);
     }
 }
 
@@ -665,55 +721,85 @@ static void notebook_lstm_lstm_1_advance(
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += BLOCK) {
+    if (n == 1)
+        notebook_lstm_lstm_1_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 64);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            notebook_lstm_product_4(p + 8, 2 - j, h, n, 2, 24, s, 4);
+        notebook_lstm_product_4(p + 8, 2 - j, h, n, 2, 32, s, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            if (n > 1)
-                notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
-            else
-                notebook_lstm_lstm_1_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
+            notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
     }
 }
 
 /* LSTM 4 -> 2: x [4], h [2], c [2] -> c, y [2].
  *
  * w [1 block of 4 units][28 rows][4]; rows: 4 of biases, 4 x 4 of W_ih, 2 x 4 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
-    const real *w, const real *x, const real *h, real *c, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    notebook_lstm_product_4x1(p + 4, x, 4, 24, sums);
-    notebook_lstm_product_4x1(p + 20, h, 2, 24, sums);
-    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
-}
-
-/* The same where x has been summed before. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_rest(
-    const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    notebook_lstm_product_4x1(p + 20, h, 2, 24, sums);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        notebook_lstm_product_4x1(p + 4, x, 4, 32, sums);
+    }
+    notebook_lstm_product_4x1(p + 20, h, 2, 32, sums);
     notebook_lstm_cells(sums, 0, 1, &c, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        notebook_lstm_panels_4(p, 4, x, 4, 32, sums[0], 4);
+    notebook_lstm_panels_4(p, 20, h, 2, 32, sums[0], 4);
+    for (int n = 0; n < 2; n++)
+        notebook_lstm_cells(sums[n], 0, 1, &c, &y, first + n * LANES);
+}
+
+/* All units. */
+static void notebook_lstm_lstm_4_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 2; j += 2 * LANES)
+        notebook_lstm_lstm_4_several(w, x, ahead, h, c, y, j);
+    for (; j < 2; j += LANES)
+        notebook_lstm_lstm_4_tile(w, x, ahead, h, c, y, j);
 }
 
 static void notebook_lstm_lstm_4_step(
     const real *w, const real *x, const real *h, real *c, real *y)
 {
-    for (int j = 0; j < 2; j += LANES)
-        notebook_lstm_lstm_4_tile(w, x, h, c, y, j);
+    notebook_lstm_lstm_4_units(w, x, NULL, h, c, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
@@ -732,7 +818,7 @@ static void notebook_lstm_lstm_4_input(const real *w, const real *const *x, size
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        notebook_lstm_product_4(p + 4, 2 - j, x, n, 4, 24, s, 4);
+        notebook_lstm_product_4(p + 4, 2 - j, x, n, 4, 32, s, 4);
     }
 }
 
@@ -744,17 +830,15 @@ static void notebook_lstm_lstm_4_advance(
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 2; j += BLOCK) {
+    if (n == 1)
+        notebook_lstm_lstm_4_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 112);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            notebook_lstm_product_4(p + 20, 2 - j, h, n, 2, 24, s, 4);
+        notebook_lstm_product_4(p + 20, 2 - j, h, n, 2, 32, s, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            if (n > 1)
-                notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
-            else
-                notebook_lstm_lstm_4_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
+            notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
     }
 }
 

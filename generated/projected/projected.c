@@ -938,6 +938,30 @@ static PROJECTED_NOINLINE void projected_product_4x6(
 
 #endif
 
+/* One vector and 2 panels at once: so many sums that hardly one waits for itself. */
+static PROJECTED_INLINE void projected_panels_4(
+    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    const row *p0 = p[0] + start, *p1 = p[1] + start;
+
+    for (int k = 0, end; k < width; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0), *s = sums;
+
+        end = width - k < chain ? width : k + chain;
+        for (int i = k; i < end; i++, p0 += 4, p1 += 4) {
+            const vec v = splat(x[i]);
+
+            s0_0 += v * load(p0[0]); s0_1 += v * load(p0[1]);
+            s0_2 += v * load(p0[2]); s0_3 += v * load(p0[3]);
+            s1_0 += v * load(p1[0]); s1_1 += v * load(p1[1]);
+            s1_2 += v * load(p1[2]); s1_3 += v * load(p1[3]);
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3;
+    }
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_4(
     const row *p, const real *const *x, size_t n, int from, int to, int chain,
@@ -1026,31 +1050,64 @@ static PROJECTED_NOINLINE void projected_cells(
 /* LSTM 6 -> 12: x [6], h [5], c [12] -> c, y [12].
  *
  * w [1 block of 16 units][48 rows][16]; rows: 4 of biases, 6 x 4 of W_ih, 5 x 4 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static PROJECTED_NOINLINE void projected_lstm_6_tile(
-    const real *w, const real *x, const real *h, real *c, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 768 + j % BLOCK);
-    vec sums[4] = {load(p[0]), load(p[1]), load(p[2]), load(p[3])};
-
-    projected_product_4x1(p + 4, x, 6, 24, sums);
-    projected_product_4x1(p + 28, h, 5, 24, sums);
-    projected_cells(sums, 0, 1, &c, &y, j);
-}
-
-/* The same where x has been summed before. */
-static PROJECTED_NOINLINE void projected_lstm_6_rest(
-    const real *w, const vec *ahead, const real *h, real *c, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 768 + j % BLOCK);
     vec sums[4];
 
-    memcpy(sums, ahead, sizeof sums);
-    projected_product_4x1(p + 28, h, 5, 24, sums);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        sums[1] = load(p[1]);
+        sums[2] = load(p[2]);
+        sums[3] = load(p[3]);
+        projected_product_4x1(p + 4, x, 6, 32, sums);
+    }
+    projected_product_4x1(p + 28, h, 5, 32, sums);
     projected_cells(sums, 0, 1, &c, &y, j);
+}
+
+/* 2 vectors of units, of which the last one need not be whole. */
+static PROJECTED_NOINLINE void projected_lstm_6_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int first)
+{
+    const row *p[2];
+    vec sums[2][4];
+
+    for (int n = 0, j = first; n < 2; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 768 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+            sums[n][1] = load(p[n][1]);
+            sums[n][2] = load(p[n][2]);
+            sums[n][3] = load(p[n][3]);
+        }
+    }
+    if (!ahead)
+        projected_panels_4(p, 4, x, 6, 32, sums[0], 4);
+    projected_panels_4(p, 28, h, 5, 32, sums[0], 4);
+    for (int n = 0; n < 2; n++)
+        projected_cells(sums[n], 0, 1, &c, &y, first + n * LANES);
+}
+
+/* All units. */
+static void projected_lstm_6_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y)
+{
+    int j = 0;
+
+    for (; j + LANES < 12; j += 2 * LANES)
+        projected_lstm_6_several(w, x, ahead, h, c, y, j);
+    for (; j < 12; j += LANES)
+        projected_lstm_6_tile(w, x, ahead, h, c, y, j);
 }
 
 /* h' = W_hr m: m [12] -> y [5]. */
@@ -1066,8 +1123,7 @@ static PROJECTED_NOINLINE void projected_lstm_6_project(
 static void projected_lstm_6_step(
     const real *w, const real *x, const real *h, real *c, real *m, real *y)
 {
-    for (int j = 0; j < 12; j += LANES)
-        projected_lstm_6_tile(w, x, h, c, m, j);
+    projected_lstm_6_units(w, x, NULL, h, c, m);
     for (int j = 0; j < 5; j += LANES)
         projected_lstm_6_project(w + 768, m, y, j);
 }
@@ -1103,7 +1159,7 @@ static void projected_lstm_6_input(const real *w, const real *const *x, size_t n
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        projected_product_4(p + 4, 12 - j, x, n, 6, 24, s, 4);
+        projected_product_4(p + 4, 12 - j, x, n, 6, 32, s, 4);
     }
 }
 
@@ -1115,17 +1171,15 @@ static void projected_lstm_6_advance(
     real *const *const c = rows->c + from;
     real *const *const y = rows->m + from;
 
-    for (int j = 0; j < 12; j += BLOCK) {
+    if (n == 1)
+        projected_lstm_6_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
+    for (int j = 0; n > 1 && j < 12; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 768);
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        if (n > 1)
-            projected_product_4(p + 28, 12 - j, h, n, 5, 24, s, 4);
+        projected_product_4(p + 28, 12 - j, h, n, 5, 32, s, 4);
         for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
-            if (n > 1)
-                projected_cells(s + u / LANES * 144, 4, n, c, y, j + u);
-            else
-                projected_lstm_6_rest(w, s + u / LANES * 144, h[0], c[0], y[0], j + u);
+            projected_cells(s + u / LANES * 144, 4, n, c, y, j + u);
     }
     projected_lstm_6_project_rows(
         w + 768, (const real *const *)y, n, rows->y + from, (vec *)sums + from * 4);

@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_87c28a725b2489f7",
+    "projected._projected_e118b3f8b21040de",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

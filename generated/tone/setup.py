@@ -164,7 +164,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_3a811f1c9eb0502d",
+    "tone._tone_11d05c88d274684d",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -610,6 +610,34 @@ static TONE_NOINLINE void tone_product_1x9(
     }
 }
 
+/* One vector and 4 panels at once: so many sums that hardly one waits for itself. */
+static TONE_INLINE void tone_panels_1(
+    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    const row *p0 = p[0] + start, *p1 = p[1] + start, *p2 = p[2] + start, *p3 = p[3] + start;
+
+    for (int k = 0, end; k < width; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0), *s = sums;
+
+        end = width - k < chain ? width : k + chain;
+        for (int i = k; i < end; i++, p0++, p1++, p2++, p3++) {
+            const vec v = splat(x[i]);
+
+            s0_0 += v * load(p0[0]);
+            s1_0 += v * load(p1[0]);
+            s2_0 += v * load(p2[0]);
+            s3_0 += v * load(p3[0]);
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0;
+    }
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void tone_tiles_1(
     const row *p, const real *const *x, size_t n, int from, int to, int chain,
@@ -691,38 +719,64 @@ static TONE_NOINLINE void tone_cells(
 /* RNN 1 -> 16: x [1], h [16] -> y [16].
  *
  * w [1 block of 16 units][18 rows][16]; rows: 1 of biases, 1 x 1 of W_ih, 16 x 1 of W_hh
- * Each function does LANES units, from unit j on, or all of them.
  */
 
-/* One step of one sequence. */
+/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
+ * been made of these ahead. */
 static TONE_NOINLINE void tone_rnn_1_tile(
-    const real *w, const real *x, const real *h, real *y, int j)
-{
-    const row *const p = (const row *)(w + j / BLOCK * 288 + j % BLOCK);
-    vec sums[1] = {load(p[0])};
-
-    tone_product_1x1(p + 1, x, 1, 16, sums);
-    tone_product_1x1(p + 2, h, 16, 16, sums);
-    tone_cells(sums, 0, 1, &y, j);
-}
-
-/* The same where x has been summed before. */
-static TONE_NOINLINE void tone_rnn_1_rest(
-    const real *w, const vec *ahead, const real *h, real *y, int j)
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int j)
 {
     const row *const p = (const row *)(w + j / BLOCK * 288 + j % BLOCK);
     vec sums[1];
 
-    memcpy(sums, ahead, sizeof sums);
+    if (ahead)
+        memcpy(sums, ahead + j / LANES * 36, sizeof sums);
+    else {
+        sums[0] = load(p[0]);
+        tone_product_1x1(p + 1, x, 1, 16, sums);
+    }
     tone_product_1x1(p + 2, h, 16, 16, sums);
     tone_cells(sums, 0, 1, &y, j);
+}
+
+/* 4 vectors of units, of which the last one need not be whole. */
+static TONE_NOINLINE void tone_rnn_1_several(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y, int first)
+{
+    const row *p[4];
+    vec sums[4][1];
+
+    for (int n = 0, j = first; n < 4; n++, j += LANES) {
+        p[n] = (const row *)(w + j / BLOCK * 288 + j % BLOCK);
+        if (ahead)
+            memcpy(sums[n], ahead + j / LANES * 36, sizeof sums[n]);
+        else {
+            sums[n][0] = load(p[n][0]);
+        }
+    }
+    if (!ahead)
+        tone_panels_1(p, 1, x, 1, 16, sums[0], 1);
+    tone_panels_1(p, 2, h, 16, 16, sums[0], 1);
+    for (int n = 0; n < 4; n++)
+        tone_cells(sums[n], 0, 1, &y, first + n * LANES);
+}
+
+/* All units. */
+static void tone_rnn_1_units(
+    const real *w, const real *x, const vec *ahead, const real *h, real *y)
+{
+    int j = 0;
+
+    for (; j + 3 * LANES < 16; j += 4 * LANES)
+        tone_rnn_1_several(w, x, ahead, h, y, j);
+    for (; j < 16; j += LANES)
+        tone_rnn_1_tile(w, x, ahead, h, y, j);
 }
 
 static void tone_rnn_1_step(
     const real *w, const real *x, const real *h, real *y)
 {
-    for (int j = 0; j < 16; j += LANES)
-        tone_rnn_1_tile(w, x, h, y, j);
+    tone_rnn_1_units(w, x, NULL, h, y);
 }
 
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][1]. */
@@ -749,17 +803,15 @@ static void tone_rnn_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
 
-    for (int j = 0; j < 16; j += BLOCK) {
+    if (n == 1)
+        tone_rnn_1_units(w, NULL, (vec *)sums + from * 1, h[0], y[0]);
+    for (int j = 0; n > 1 && j < 16; j += BLOCK) {
         const row *const p = (const row *)(w + j / BLOCK * 288);
         vec *const s = (vec *)(sums + j * 36) + from * 1;
 
-        if (n > 1)
-            tone_product_1(p + 2, 16 - j, h, n, 16, 16, s, 1);
+        tone_product_1(p + 2, 16 - j, h, n, 16, 16, s, 1);
         for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
-            if (n > 1)
-                tone_cells(s + u / LANES * 36, 1, n, y, j + u);
-            else
-                tone_rnn_1_rest(w, s + u / LANES * 36, h[0], y[0], j + u);
+            tone_cells(s + u / LANES * 36, 1, n, y, j + u);
     }
 }
 

@@ -49,6 +49,11 @@ class Cell:
         both = [Sum(g, g, "xh") for g in self.gates if g not in self.split]
         return (*alone, *both, *(Sum(f"{g}_h", g, "h") for g in self.split))
 
+    @property
+    def even(self) -> bool:
+        """Whether it has four sums, and each product adds to all of them."""
+        return len(self.sums) == 4 and not self.split
+
     def place(self, name: str) -> int:
         """Of a sum among those of its unit."""
         return [s.name for s in self.sums].index(name)

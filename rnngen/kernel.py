@@ -4,6 +4,7 @@ Lanes run over hidden units. Weights are packed in the order they are read, a bl
 time, so that one layout serves every vector width up to the block:
 
     panel[blocks][ sums + I * sums(x) + P * sums(h) ][block]      biases, then W_ih, then W_hh
+    the rest     [ (1 + I + P) * sums / side         ][block]     a few units, `side` sums to a row
     and with a projection [blocks of P][H][block]                 W_hr
 """
 
@@ -12,10 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnngen.cells import Cell
+from rnngen.parts import Part, Product, blocks
 
-CHAIN = 64  # most columns summed by themselves: no chain of additions grows with the width
-CHAIN_SHORT = 32  # where there are no more than 64, so that one chain begins before another ends
-CHAIN_ALONE = 16  # of one gate, which has no other gates' sums to go on with meanwhile
 REGISTERS = (15, 16, 32)  # 16 less the one that holds products which cannot be fused with a sum
 ROWS = 6  # most vectors in a tile of several gates; more would only need registers
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
@@ -87,26 +86,6 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Product:
-    """sums += matrix @ vector."""
-
-    matrix: str  # torch's name
-    vector: str  # C name of what it reads
-    width: int  # columns
-    first: int  # of the kernel's sums, that it adds to
-    rows: int  # sums, and rows of the panel to a column
-    start: int  # row of the panel where its columns begin
-
-    @property
-    def chain(self) -> int:
-        """Columns that are summed by themselves: chains of nearly equal length."""
-        if self.rows == 1:
-            return CHAIN_ALONE
-        chains = -(-self.width // CHAIN)
-        return -(-self.width // chains) if chains > 1 else CHAIN_SHORT
-
-
-@dataclass(frozen=True)
 class Kernel:
     """What all layers that read I values share: one cell, one set of sizes, one piece of C."""
 
@@ -134,15 +113,29 @@ class Kernel:
         return f"{self.cell.torch} {self.input} -> {self.hidden}"
 
     @property
-    def products(self) -> tuple[Product, ...]:
-        """W_ih x, then W_hh h."""
-        out: list[Product] = []
-        start = self.bias_rows
-        for matrix, v, width in (("W_ih", "x", self.input), ("W_hh", "h", self.state)):
-            at = [n for n, s in enumerate(self.cell.sums) if v in s.reads]
-            out.append(Product(matrix, v, width, at[0], len(at), start))
-            start += width * len(at)
-        return tuple(out)
+    def parts(self) -> tuple[Part, ...]:
+        """Whole blocks, the rest; not what there is none of."""
+        common = (self.cell, self.input, self.hidden, self.state, self.bias, self.block)
+        end = self.hidden - (self.hidden % self.block if self.side > 1 else 0)
+        whole = Part(*common, 1, 0, end, 0)
+        rest = Part(*common, self.side, end, self.hidden, whole.size)
+        return tuple(part for part in (whole, rest) if part.count)
+
+    @property
+    def side(self) -> int:
+        """Sums that a row has side by side of the units beyond whole blocks, if they fit. Not two
+        of cells whose rows are then not full, nor of no other units: narrow vectors would lose."""
+        left = self.hidden % self.block
+        ways = (4, 2) if self.cell.even else (4,) if self.cell.split and self.hidden > left else ()
+        return next((n for n in ways if n * left <= self.block), 1)
+
+    @property
+    def whole(self) -> Part | None:
+        return next((part for part in self.parts if part.side == 1), None)
+
+    @property
+    def rest(self) -> Part | None:
+        return next((part for part in self.parts if part.side > 1), None)
 
     @property
     def own(self) -> str:
@@ -162,12 +155,12 @@ class Kernel:
     @property
     def sums_row(self) -> int:
         """Numbers that the sums of all units take, whole blocks."""
-        return self.blocks * self.block * self.sums
+        return blocks(self.hidden, self.block) * self.block * self.sums
 
     @property
     def panels(self) -> int:
         """Vectors of units that a step does at once, if there are so many."""
-        return Tile(self.products[1].rows).panels
+        return Tile(self.parts[0].products[1].rows).panels
 
     @property
     def last_panel(self) -> str:
@@ -177,8 +170,8 @@ class Kernel:
     @property
     def ahead(self) -> int:
         """Steps from which on one sequence gains by summing x for many at once; 0 if never."""
-        w_ih = self.input * self.products[0].rows * self.blocks * self.block * self.bytes
-        return ROWS if w_ih > L1 else 0
+        rows = sum(part.products[0].rows * part.blocks for part in self.parts)
+        return ROWS if self.input * rows * self.block * self.bytes > L1 else 0
 
     @property
     def wide(self) -> bool:
@@ -191,24 +184,6 @@ class Kernel:
         return Product("W_hr", "m", self.hidden, 0, 1, 0) if self.state < self.hidden else None
 
     @property
-    def bias_rows(self) -> int:
-        return len(self.cell.sums) if self.bias else 0
-
-    @property
-    def rows(self) -> int:
-        """Rows of one block: biases, then a column of W_ih after the other, then of W_hh."""
-        return self.bias_rows + sum(p.width * p.rows for p in self.products)
-
-    @property
-    def blocks(self) -> int:
-        return blocks(self.hidden, self.block)
-
-    @property
-    def block_size(self) -> int:
-        """Numbers in one block of the panel."""
-        return self.rows * self.block
-
-    @property
     def projection_block_size(self) -> int:
         """Numbers in one block of the panel of W_hr."""
         return self.hidden * self.block
@@ -216,7 +191,7 @@ class Kernel:
     @property
     def panel(self) -> int:
         """Numbers in the panel of gates."""
-        return self.blocks * self.block_size
+        return sum(part.size for part in self.parts)
 
     @property
     def projection_panel(self) -> int:
@@ -228,7 +203,3 @@ class Kernel:
     def size(self) -> int:
         """Numbers in all packed weights of one pass."""
         return self.panel + self.projection_panel
-
-
-def blocks(units: int, block: int) -> int:
-    return -(-units // block)

@@ -71,10 +71,27 @@ class Plan(Outline):
         return self.rows * self.kernels[0].sums
 
     @property
+    def gates(self) -> tuple[int, ...]:
+        """Sums of x that a row of each part has."""
+        return tuple(part.products[0].rows for part in self.kernels[0].parts)
+
+    @property
+    def beside(self) -> int:
+        """Rows that a product adds to of units whose sums lie side by side; 0 if there are none."""
+        rest = self.kernels[0].rest
+        return rest.products[0].rows if rest else 0
+
+    @property
+    def rest_sums(self) -> str:
+        """C: vectors before the sums of units beyond whole blocks."""
+        return f"{self.kernels[0].parts[-1].first} / LANES * {self.sums_step}"
+
+    @property
     def tiles(self) -> tuple[Tile, ...]:
         """One kind for each number of gates that some product sums at once."""
-        products = [p for k in self.kernels for p in (*k.products, k.projection) if p]
-        return tuple(Tile(gates) for gates in sorted({p.rows for p in products}))
+        products = [p for k in self.kernels for part in k.parts for p in part.products]
+        one = {1} if self.projection else set()
+        return tuple(Tile(gates) for gates in sorted({p.rows for p in products} | one))
 
     @property
     def sums_row(self) -> int:
@@ -133,6 +150,12 @@ class Plan(Outline):
         return LEVELS if self.model.spec.isa == "auto" else ()
 
     @property
+    def alone(self) -> tuple[Level, ...]:
+        """Levels for one sequence: where there are no whole blocks, of vectors half as wide."""
+        most = self.block if self.kernels[0].whole else self.block // 2
+        return tuple(level for level in self.levels if self.level_lanes(level) <= most)
+
+    @property
     def level(self) -> Level | None:
         """The only level there is, where not all processors have it."""
         return next((level for level in LEVELS if level.name == self.model.spec.isa), None)
@@ -184,7 +207,7 @@ class Plan(Outline):
 def decide(model: Model) -> Plan:
     """Choose the block, the kernels, the buffers and the C names."""
     spec, itemsize = model.spec, model.dtype.bytes
-    block = NARROWEST // itemsize
+    block = (WIDEST if model.cell.even else NARROWEST) // itemsize
     while block < min(spec.hidden_size, WIDEST // itemsize):
         block *= 2
     kernels = {

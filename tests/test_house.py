@@ -18,7 +18,7 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
 # A module may import those to its left; importers/ may import errors alone.
 ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
-    *("processor", "spec", "model", "outline", "kernel", "plan", "residence", "quads"),
+    *("processor", "spec", "model", "outline", "parts", "kernel", "plan", "residence", "quads"),
     *("tiles", "strategy", "cuda", "pack", "render", "compiler", "cache", "build", "machine"),
     *("tensors", "weights", "calls", "shares", "validate", "holder", "bind", "repeats", "launches"),
     *(

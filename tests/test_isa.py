@@ -200,39 +200,54 @@ MAIN = """
 #include <stdio.h>
 int main(void)
 {
-    return printf("%d %d %d %d %d",
+    return printf("%d %d %d %d %d %d",
         net_forward(NULL, NULL, NULL, NULL, NULL, 1, 2, NULL, 4),
         net_forward_ragged(NULL, NULL, NULL, NULL, NULL, 2, NULL, 4),
         net_forward_packed(NULL, NULL, NULL, NULL, NULL, NULL, 1, 2, NULL, 6),
         net_forward_share(NULL, NULL, NULL, NULL, NULL, 1, 2, NULL, NULL, 5),
+        net_forward(NULL, NULL, NULL, NULL, NULL, 2, 1, NULL, 4),
         net_step(NULL, NULL, NULL, NULL)) < 0;
 }
 """
 # What stubs answer; the portable level itself has a code for NULL.
 PICKED = {
-    "portable": b"1 1 1 1 1",
-    "avx2": b"1007 1006 1009 1008 1000",
-    "avx512": b"2007 2006 2009 2008 2000",
+    "portable": b"1 1 1 1 1 1",
+    "avx2": b"1007 1006 1009 1008 1007 1000",
+    "avx512": b"2007 2006 2009 2008 2007 2000",
 }
 
 
 @pytest.fixture(params=["gcc", "clang"])
 def program(request, tool, tmp_path):
     """Says which level its calls went to, those with wide vectors being stubs."""
-    texts = rnngen.generate(spec(isa="auto")) | {"main.c": MAIN}
+    return dispatching(tool(request.param), 16, tmp_path)
+
+
+def dispatching(cc, hidden, tmp_path):
+    """The program, of an LSTM of so many units."""
+    texts = rnngen.generate(spec(isa="auto", hidden_size=hidden)) | {"main.c": MAIN}
     for n, level in enumerate(NAMES[1:]):
         texts[f"net_{level}.c"] = STUBS.format(level=level, n=1000 * (n + 1))
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     sources = [name for name in texts if name.endswith(".c")]
     options = ["-std=c99", "-O2", "-DNET_DISPATCH", *sources, "-o", "program"]
-    run(tool(request.param), *options, folder=tmp_path)
+    run(cc, *options, folder=tmp_path)
     return tmp_path / "program"
 
 
 def test_the_best_level_is_picked(program):
     """All calls go to it, with all their arguments; Python thinks it is the same one."""
     assert run(program, folder=program.parent) == PICKED[processor.best()]
+
+
+def test_one_sequence_of_few_units_goes_to_narrower_vectors(tool, tmp_path):
+    """Of eight units at most, which do not fill AVX-512's."""
+    program = dispatching(tool("gcc"), 8, tmp_path)
+    best = processor.best()
+    several = PICKED[best].split()
+    alone = PICKED["avx2" if best == "avx512" else best].split()
+    assert run(program, folder=tmp_path).split() == several[:4] + alone[4:]
 
 
 @pytest.mark.parametrize(("cpu", "level"), [("Nehalem", "portable"), ("Haswell", "avx2")])

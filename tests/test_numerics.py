@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import spec
+from nets import CELLS, data, module, net, spec
 
 import rnngen
 from rnngen import processor
@@ -168,6 +169,20 @@ def test_literal_is_never_an_integer():
     """1 would make 1 / 2 a zero in C."""
     assert DTYPES["float64"].literal(1) == "1.0"
     assert DTYPES["float32"].literal(1e9) == "1e+09f"
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own
+@pytest.mark.parametrize("hidden", [8, 20])
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_not_finite_goes_as_far_as_torchs(cc, cell, hidden):
+    """No padding, and no weight that is there for the layout alone, makes NaN of an infinite x."""
+    s = spec(**CELLS[cell], hidden_size=hidden)
+    x, *_ = data(s, steps=7, batch=6)
+    x[2, 0, 1], x[4, 5, 0], x[5, 3, 2] = math.inf, -math.inf, math.nan
+    own = net(s)(x)[0]
+    theirs = module(s)(torch.from_numpy(x))[0].numpy()
+    np.testing.assert_array_equal(np.isnan(own), np.isnan(theirs))
+    np.testing.assert_allclose(own, theirs, rtol=0, atol=1e-6)
 
 
 LOOSE = {

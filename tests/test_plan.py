@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from nets import CELLS, spec, weights
 
-from rnngen.kernel import CHAIN, L1, Tile
+from rnngen.kernel import L1, Tile
 from rnngen.model import resolve
 from rnngen.pack import pack
+from rnngen.parts import CHAIN
 from rnngen.plan import decide
 
 
@@ -21,9 +22,36 @@ def plan(**fields):
     [(1, 4, 2), (2, 4, 2), (4, 4, 4), (5, 8, 8), (8, 8, 8), (9, 16, 8), (17, 16, 8), (256, 16, 8)],
 )
 def test_block(hidden, float32, float64):
-    """A block is the widest vector, smaller where that would only be padding."""
-    assert plan(hidden_size=hidden).block == float32
-    assert plan(hidden_size=hidden, dtype="float64").block == float64
+    """A block is the widest vector, smaller where that would only be padding; never where the
+    sums of a few units fill it."""
+    for cell in ("gru", "rnn"):
+        assert plan(cell=cell, hidden_size=hidden).block == float32
+        assert plan(cell=cell, hidden_size=hidden, dtype="float64").block == float64
+    assert plan(cell="lstm", hidden_size=hidden).block == 16
+    assert plan(cell="lstm", hidden_size=hidden, dtype="float64").block == 8
+
+
+@pytest.mark.parametrize(
+    ("hidden", "parts"),
+    [
+        (1, [(4, 0, 1)]),
+        (4, [(4, 0, 4)]),
+        (5, [(2, 0, 5)]),
+        (8, [(2, 0, 8)]),
+        (9, [(1, 0, 9)]),
+        (16, [(1, 0, 16)]),
+        (20, [(1, 0, 16), (4, 16, 20)]),
+        (40, [(1, 0, 32), (2, 32, 40)]),
+        (41, [(1, 0, 41)]),
+    ],
+)
+def test_units_beyond_whole_blocks_have_their_sums_side_by_side(hidden, parts):
+    """Of an LSTM, if two or four sums of them fit into a row; of a GRU beside others, if four."""
+    kernel = plan(cell="lstm", hidden_size=hidden).kernels[0]
+    assert [(part.side, part.first, part.end) for part in kernel.parts] == parts
+    kernel = plan(cell="gru", hidden_size=hidden).kernels[0]
+    parts = parts if hidden == 20 else [(1, 0, hidden)]
+    assert [(part.side, part.first, part.end) for part in kernel.parts] == parts
 
 
 def test_widths_end_at_the_block():
@@ -31,13 +59,14 @@ def test_widths_end_at_the_block():
     narrow = (("__SSE2__", "__ARM_NEON", "__wasm_simd128__"), 4)
     wide = ((("__AVX512F__",), 16), (("__AVX__",), 8), narrow)
     assert plan(hidden_size=64).widths == wide
-    assert plan(hidden_size=8).widths == wide[1:]
-    assert plan(hidden_size=3).widths == (narrow,)
+    assert plan(cell="gru", hidden_size=8).widths == wide[1:]
+    assert plan(cell="gru", hidden_size=3).widths == (narrow,)
     assert [lanes for _, lanes in plan(hidden_size=64, dtype="float64").widths] == [8, 4, 2]
 
 
 @pytest.mark.parametrize(
-    ("gates", "most"), [(1, {15: 9}), (3, {15: 3, 16: 4, 32: 6}), (4, {15: 2, 16: 3, 32: 6})]
+    ("gates", "most"),
+    [(1, {15: 9}), (2, {15: 6}), (3, {15: 3, 16: 4, 32: 6}), (4, {15: 2, 16: 3, 32: 6})],
 )
 def test_tiles_fit_registers(gates, most):
     """Sums of a tile, and a column's weights and a value, or its values and a weight."""
@@ -55,9 +84,9 @@ def test_tiles_fit_registers(gates, most):
 )
 def test_chains_are_short_and_nearly_equal(width, chain):
     """Of several gates; one gate's are shorter whatever the width."""
-    x, h = plan(cell="lstm", input_size=width, hidden_size=8).kernels[0].products
+    x, h = plan(cell="lstm", input_size=width, hidden_size=8).kernels[0].parts[0].products
     assert (x.chain, h.chain) == (chain, 32)
-    assert plan(cell="rnn", input_size=width).kernels[0].products[0].chain == 16
+    assert plan(cell="rnn", input_size=width).kernels[0].parts[0].products[0].chain == 16
 
 
 def test_x_is_summed_ahead_where_w_ih_leaves_the_cache():
@@ -89,45 +118,59 @@ def test_buffers_between_layers(layers, buffers):
     assert all(s.source == filled[n - 2] for n, s in enumerate(p.steps) if n >= 2)
 
 
+@pytest.mark.parametrize("hidden", [5, 17, 24])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("cell", CELLS)
-def test_pack_puts_every_number_where_it_is_read(cell, bias):
+def test_pack_puts_every_number_where_it_is_read(cell, bias, hidden):
     """Each packed number, looked up by block, row and unit, is torch's; the padding is zero."""
-    s = spec(**CELLS[cell], bias=bias, hidden_size=17, num_layers=2, bidirectional=True)
+    s = spec(**CELLS[cell], bias=bias, hidden_size=hidden, num_layers=2, bidirectional=True)
     p, params = decide(resolve(s)), weights(s)
-    rest = pack(p, params)
-    assert rest.size == p.weights_size
+    left = pack(p, params)
+    assert left.size == p.weights_size
     for step in p.steps:
         k, field = step.kernel, step.field
-        mine, rest = rest[: k.size], rest[k.size :]
-        panel = mine[: k.panel].reshape(k.blocks, k.rows, k.block)
-        for unit in range(k.blocks * k.block):
-            column = panel[unit // k.block, :, unit % k.block]
-            np.testing.assert_array_equal(column, expected(k, params, field, unit))
+        mine, left = left[: k.size], left[k.size :]
+        for part in k.parts:
+            mine = parted(part, mine, params, field)
         if k.projection:
-            hr = mine[k.panel :].reshape(-1, k.hidden, k.block)
+            hr = mine.reshape(-1, k.hidden, k.block)
             for unit in range(k.state):
                 got = hr[unit // k.block, :, unit % k.block]
                 np.testing.assert_array_equal(got, params[f"weight_hr_{field}"][unit])
-    assert not rest.size
+    assert not left.size
 
 
-def expected(k, params, field, unit):
+def parted(part, numbers, params, field):
+    """Checks one part at the beginning of these numbers; returns those behind it."""
+    rows = numbers[: part.size].reshape(part.blocks, -1, part.block // part.side)
+    for n in range(part.blocks * part.units):
+        column = rows[n // part.units, :, n % part.units]
+        unit = n + part.first
+        np.testing.assert_array_equal(column, expected(part, params, field, unit))
+    return numbers[part.size :]
+
+
+def expected(part, params, field, unit):
     """Column of one unit: biases, W_ih column by column, W_hh; written without reshaping."""
-    if unit >= k.hidden:
-        return np.zeros(k.rows, np.float32)
-    out, gates = [], k.cell.gates
-    if k.bias:
-        for s in k.cell.sums:
-            row = gates.index(s.gate) * k.hidden + unit
-            ih, hh = (float(params[f"bias_{w}_{field}"][row]) for w in ("ih", "hh"))
-            out.append(np.float32({"x": ih, "h": hh, "xh": ih + hh}[s.reads]))
-    for matrix, letter, width in (("ih", "x", k.input), ("hh", "h", k.state)):
+    sums, apart = part.cell.sums, part.side > 1 and part.cell.torch == "GRU"
+    if unit >= part.hidden:
+        return np.zeros(part.rows * part.side, np.float32)
+
+    def number(name, s, column=()):
+        row = part.cell.gates.index(s.gate) * part.hidden + unit
+        return float(params[f"{name}_{field}"][(row, *column)])
+
+    out = []
+    if part.bias:
+        ih, hh = ([number(f"bias_{w}", s) for s in sums] for w in ("ih", "hh"))
+        both = [
+            {"x": a, "h": b, "xh": a + b}[s.reads] for s, a, b in zip(sums, ih, hh, strict=True)
+        ]
+        out += [*both[:3], 0, 0, 0, both[3], 0] if apart else both
+    for matrix, letter, width in (("ih", "x", part.input), ("hh", "h", part.state)):
         for column in range(width):
-            for s in k.cell.sums:
-                if letter in s.reads:
-                    row = gates.index(s.gate) * k.hidden + unit
-                    out.append(params[f"weight_{matrix}_{field}"][row, column])
+            read = [s for s in sums if letter in s.reads]
+            out += [number(f"weight_{matrix}", s, (column,)) for s in read] + [0] * apart
     return np.array(out, np.float32)
 
 

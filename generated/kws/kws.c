@@ -586,13 +586,16 @@ static void kws_product_3(
     }
 }
 
-/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
- * All do the first half before any does the second, which would only wait for it.
+/* From sums to the new state:
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
+ *
+ * All sequences do the first half before any does the second, which would only wait for it.
  */
+
+/* LANES units from unit j on, of sequences whose sums are `next` apart. */
 static KWS_NOINLINE void kws_cells(
     vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
@@ -710,14 +713,14 @@ static void kws_gru_40_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         kws_gru_40_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 64; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 5056);
+    for (int j = 0; n > 1 && j < 64; j += BLOCK, p += 5056) {
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        kws_product_3(p + 124, 64 - j, h, n, 64, 32, s + 1, 4);
+        kws_product_3((const row *)p + 124, 64 - j, h, n, 64, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
             kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
@@ -818,14 +821,14 @@ static void kws_gru_64_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         kws_gru_64_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 64; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 6208);
+    for (int j = 0; n > 1 && j < 64; j += BLOCK, p += 6208) {
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        kws_product_3(p + 196, 64 - j, h, n, 64, 32, s + 1, 4);
+        kws_product_3((const row *)p + 196, 64 - j, h, n, 64, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
             kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }

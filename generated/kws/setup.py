@@ -166,7 +166,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_9f58d2502f25b46e",
+    "kws._kws_e4f05ef33737b136",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -581,13 +581,16 @@ static void notebook_gru_product_3(
     }
 }
 
-/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
- * All do the first half before any does the second, which would only wait for it.
+/* From sums to the new state:
  *
  *     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
  *     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
  *     h' = (1 - z) * n + z * h
+ *
+ * All sequences do the first half before any does the second, which would only wait for it.
  */
+
+/* LANES units from unit j on, of sequences whose sums are `next` apart. */
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
     vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
@@ -705,14 +708,14 @@ static void notebook_gru_gru_1_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         notebook_gru_gru_1_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 52);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 52) {
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        notebook_gru_product_3(p + 7, 2 - j, h, n, 2, 32, s + 1, 4);
+        notebook_gru_product_3((const row *)p + 7, 2 - j, h, n, 2, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
             notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
@@ -813,14 +816,14 @@ static void notebook_gru_gru_4_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         notebook_gru_gru_4_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 88);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 88) {
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        notebook_gru_product_3(p + 16, 2 - j, h, n, 2, 32, s + 1, 4);
+        notebook_gru_product_3((const row *)p + 16, 2 - j, h, n, 2, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
             notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }

@@ -46,6 +46,10 @@
 #ifndef NOTEBOOK_LSTM_LANES
 #ifndef __GNUC__
 #define NOTEBOOK_LSTM_LANES 1
+#elif defined(__AVX512F__)
+#define NOTEBOOK_LSTM_LANES 16
+#elif defined(__AVX__)
+#define NOTEBOOK_LSTM_LANES 8
 #elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__)
 #define NOTEBOOK_LSTM_LANES 4
 #else
@@ -53,11 +57,11 @@
 #endif
 #endif
 
-#if 4 % NOTEBOOK_LSTM_LANES
-#error "NOTEBOOK_LSTM_LANES: a divisor of 4"
+#if 16 % NOTEBOOK_LSTM_LANES
+#error "NOTEBOOK_LSTM_LANES: a divisor of 16"
 #endif
 
-enum { BLOCK = 4, LANES = NOTEBOOK_LSTM_LANES };
+enum { BLOCK = 16, LANES = NOTEBOOK_LSTM_LANES };
 
 typedef float real;
 typedef real row[BLOCK]; /* of packed weights: a block of units side by side */
@@ -247,7 +251,7 @@ typedef struct {
     size_t base; /* row of the first step of the first sequence */
     int from, to; /* passes that are to be done */
     real *buffers; /* rows between layers */
-    real *sums; /* scratch: [16][36] */
+    real *sums; /* scratch: [64][36] */
 } notebook_lstm_call;
 
 /* Steps of sequences, up to 36: where each one reads and writes. */
@@ -278,107 +282,86 @@ typedef struct {
  * vectors reads a column once for all of them and keeps G * R sums in registers; those of a vector
  * are `next` after those of the one before. A chain of columns is summed by itself: short chains
  * are exact, and the next one begins before this one ends. */
-static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_4x1(
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_1x1(
     const row *p, const real *x, int width, int chain, vec *sums)
 {
-    for (int k = 0, end; k < width; k = end) {
-        vec s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
+    int k = 0;
 
-        end = width - k < chain ? width : k + chain;
-        for (int i = k; i < end; i++, p += 4) {
-            const vec v = splat(x[i]);
+    for (; k + chain <= width; k += chain) {
+        vec s = splat(0);
 
-            s0 += v * load(p[0]); s1 += v * load(p[1]); s2 += v * load(p[2]); s3 += v * load(p[3]);
-        }
-        sums[0] += s0; sums[1] += s1; sums[2] += s2; sums[3] += s3;
+        for (int i = 0; i < chain; i++)
+            s += splat(x[k + i]) * load(p[k + i]);
+        *sums += s;
+    }
+    if (k < width) {
+        vec s = splat(0);
+
+        for (; k < width; k++)
+            s += splat(x[k]) * load(p[k]);
+        *sums += s;
     }
 }
 
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x2(
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x2(
     const row *p, const real *const *x, int from, int to, int chain, vec *sums,
     size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
     for (int k = from, end; k < to; k = end) {
-        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
-        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
-        vec v0, v1, w, *s = sums;
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec v, w0, *s = sums;
 
         end = to - k < chain ? to : k + chain;
         NOTEBOOK_LSTM_TWICE
-        for (int i = k; i < end; i++, p += 4) {
-            v0 = splat(x0[i]);
-            NOTEBOOK_LSTM_KEEP(v0);
-            v1 = splat(x1[i]);
-            NOTEBOOK_LSTM_KEEP(v1);
-            w = load(p[0]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_0 += v0 * w; s1_0 += v1 * w;
-            w = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_1 += v0 * w; s1_1 += v1 * w;
-            w = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_2 += v0 * w; s1_2 += v1 * w;
-            w = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_3 += v0 * w; s1_3 += v1 * w;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
         }
-        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
-        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3;
+        s[0] += s0_0; s += next;
+        s[0] += s1_0;
         NOTEBOOK_LSTM_STORED;
     }
 }
 
-#if NOTEBOOK_LSTM_REGISTERS >= 16
-
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x3(
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x3(
     const row *p, const real *const *x, int from, int to, int chain, vec *sums,
     size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
     for (int k = from, end; k < to; k = end) {
-        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
-        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
-        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
-        vec v0, v1, v2, w, *s = sums;
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec v, w0, *s = sums;
 
         end = to - k < chain ? to : k + chain;
         NOTEBOOK_LSTM_TWICE
-        for (int i = k; i < end; i++, p += 4) {
-            v0 = splat(x0[i]);
-            NOTEBOOK_LSTM_KEEP(v0);
-            v1 = splat(x1[i]);
-            NOTEBOOK_LSTM_KEEP(v1);
-            v2 = splat(x2[i]);
-            NOTEBOOK_LSTM_KEEP(v2);
-            w = load(p[0]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_0 += v0 * w; s1_0 += v1 * w; s2_0 += v2 * w;
-            w = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_1 += v0 * w; s1_1 += v1 * w; s2_1 += v2 * w;
-            w = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_2 += v0 * w; s1_2 += v1 * w; s2_2 += v2 * w;
-            w = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w);
-            s0_3 += v0 * w; s1_3 += v1 * w; s2_3 += v2 * w;
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
         }
-        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
-        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
-        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3;
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0;
         NOTEBOOK_LSTM_STORED;
     }
 }
 
-#endif
-
-#if NOTEBOOK_LSTM_REGISTERS >= 32
-
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x4(
     const row *p, const real *const *x, int from, int to, int chain, vec *sums,
     size_t next)
 {
@@ -386,40 +369,35 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x4(
     const real *const x3 = x[3];
 
     for (int k = from, end; k < to; k = end) {
-        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
-        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
-        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
-        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
-        vec v, w0, w1, w2, w3, *s = sums;
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec v, w0, *s = sums;
 
         end = to - k < chain ? to : k + chain;
-        for (int i = k; i < end; i++, p += 4) {
+        NOTEBOOK_LSTM_TWICE
+        for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
-            w1 = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w1);
-            w2 = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w2);
-            w3 = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w3);
             v = splat(x0[i]);
-            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            s0_0 += v * w0;
             v = splat(x1[i]);
-            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            s1_0 += v * w0;
             v = splat(x2[i]);
-            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            s2_0 += v * w0;
             v = splat(x3[i]);
-            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2; s3_3 += v * w3;
+            s3_0 += v * w0;
         }
-        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
-        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
-        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3; s += next;
-        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s[3] += s3_3;
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0;
         NOTEBOOK_LSTM_STORED;
     }
 }
 
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x5(
     const row *p, const real *const *x, int from, int to, int chain, vec *sums,
     size_t next)
 {
@@ -427,44 +405,39 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x5(
     const real *const x3 = x[3], *const x4 = x[4];
 
     for (int k = from, end; k < to; k = end) {
-        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
-        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
-        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
-        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
-        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
-        vec v, w0, w1, w2, w3, *s = sums;
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec v, w0, *s = sums;
 
         end = to - k < chain ? to : k + chain;
-        for (int i = k; i < end; i++, p += 4) {
+        NOTEBOOK_LSTM_TWICE
+        for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
-            w1 = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w1);
-            w2 = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w2);
-            w3 = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w3);
             v = splat(x0[i]);
-            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            s0_0 += v * w0;
             v = splat(x1[i]);
-            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            s1_0 += v * w0;
             v = splat(x2[i]);
-            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            s2_0 += v * w0;
             v = splat(x3[i]);
-            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2; s3_3 += v * w3;
+            s3_0 += v * w0;
             v = splat(x4[i]);
-            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2; s4_3 += v * w3;
+            s4_0 += v * w0;
         }
-        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
-        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
-        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3; s += next;
-        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s[3] += s3_3; s += next;
-        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s[3] += s4_3;
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0;
         NOTEBOOK_LSTM_STORED;
     }
 }
 
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x6(
     const row *p, const real *const *x, int from, int to, int chain, vec *sums,
     size_t next)
 {
@@ -472,105 +445,283 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_4x6(
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
 
     for (int k = from, end; k < to; k = end) {
-        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
-        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0);
-        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0), s2_3 = splat(0);
-        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0), s3_3 = splat(0);
-        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0), s4_3 = splat(0);
-        vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0), s5_3 = splat(0);
-        vec v, w0, w1, w2, w3, *s = sums;
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec v, w0, *s = sums;
 
         end = to - k < chain ? to : k + chain;
-        for (int i = k; i < end; i++, p += 4) {
+        NOTEBOOK_LSTM_TWICE
+        for (int i = k; i < end; i++, p++) {
             w0 = load(p[0]);
             NOTEBOOK_LSTM_KEEP(w0);
-            w1 = load(p[1]);
-            NOTEBOOK_LSTM_KEEP(w1);
-            w2 = load(p[2]);
-            NOTEBOOK_LSTM_KEEP(w2);
-            w3 = load(p[3]);
-            NOTEBOOK_LSTM_KEEP(w3);
             v = splat(x0[i]);
-            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2; s0_3 += v * w3;
+            s0_0 += v * w0;
             v = splat(x1[i]);
-            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2; s1_3 += v * w3;
+            s1_0 += v * w0;
             v = splat(x2[i]);
-            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2; s2_3 += v * w3;
+            s2_0 += v * w0;
             v = splat(x3[i]);
-            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2; s3_3 += v * w3;
+            s3_0 += v * w0;
             v = splat(x4[i]);
-            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2; s4_3 += v * w3;
+            s4_0 += v * w0;
             v = splat(x5[i]);
-            s5_0 += v * w0; s5_1 += v * w1; s5_2 += v * w2; s5_3 += v * w3;
+            s5_0 += v * w0;
         }
-        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
-        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3; s += next;
-        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s[3] += s2_3; s += next;
-        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s[3] += s3_3; s += next;
-        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s[3] += s4_3; s += next;
-        s[0] += s5_0; s[1] += s5_1; s[2] += s5_2; s[3] += s5_3;
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0;
         NOTEBOOK_LSTM_STORED;
     }
 }
 
-#endif
-
-/* One vector and 2 panels at once: so many sums that hardly one waits for itself. */
-static NOTEBOOK_LSTM_INLINE void notebook_lstm_panels_4(
-    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x7(
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
 {
-    const row *p0 = p[0] + start, *p1 = p[1] + start;
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6];
 
-    for (int k = 0, end; k < width; k = end) {
-        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0), s0_3 = splat(0);
-        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0), s1_3 = splat(0), *s = sums;
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec s6_0 = splat(0);
+        vec v, w0, *s = sums;
 
-        end = width - k < chain ? width : k + chain;
-        for (int i = k; i < end; i++, p0 += 4, p1 += 4) {
-            const vec v = splat(x[i]);
-
-            s0_0 += v * load(p0[0]); s0_1 += v * load(p0[1]);
-            s0_2 += v * load(p0[2]); s0_3 += v * load(p0[3]);
-            s1_0 += v * load(p1[0]); s1_1 += v * load(p1[1]);
-            s1_2 += v * load(p1[2]); s1_3 += v * load(p1[3]);
+        end = to - k < chain ? to : k + chain;
+        NOTEBOOK_LSTM_TWICE
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+            v = splat(x6[i]);
+            s6_0 += v * w0;
         }
-        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s[3] += s0_3; s += next;
-        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s[3] += s1_3;
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0; s += next;
+        s[0] += s6_0;
+        NOTEBOOK_LSTM_STORED;
     }
 }
 
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x8(
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6], *const x7 = x[7];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec s6_0 = splat(0);
+        vec s7_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < chain ? to : k + chain;
+        NOTEBOOK_LSTM_TWICE
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+            v = splat(x6[i]);
+            s6_0 += v * w0;
+            v = splat(x7[i]);
+            s7_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0; s += next;
+        s[0] += s6_0; s += next;
+        s[0] += s7_0;
+        NOTEBOOK_LSTM_STORED;
+    }
+}
+
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x9(
+    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
+    size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6], *const x7 = x[7], *const x8 = x[8];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0);
+        vec s4_0 = splat(0);
+        vec s5_0 = splat(0);
+        vec s6_0 = splat(0);
+        vec s7_0 = splat(0);
+        vec s8_0 = splat(0);
+        vec v, w0, *s = sums;
+
+        end = to - k < chain ? to : k + chain;
+        NOTEBOOK_LSTM_TWICE
+        for (int i = k; i < end; i++, p++) {
+            w0 = load(p[0]);
+            NOTEBOOK_LSTM_KEEP(w0);
+            v = splat(x0[i]);
+            s0_0 += v * w0;
+            v = splat(x1[i]);
+            s1_0 += v * w0;
+            v = splat(x2[i]);
+            s2_0 += v * w0;
+            v = splat(x3[i]);
+            s3_0 += v * w0;
+            v = splat(x4[i]);
+            s4_0 += v * w0;
+            v = splat(x5[i]);
+            s5_0 += v * w0;
+            v = splat(x6[i]);
+            s6_0 += v * w0;
+            v = splat(x7[i]);
+            s7_0 += v * w0;
+            v = splat(x8[i]);
+            s8_0 += v * w0;
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0; s += next;
+        s[0] += s4_0; s += next;
+        s[0] += s5_0; s += next;
+        s[0] += s6_0; s += next;
+        s[0] += s7_0; s += next;
+        s[0] += s8_0;
+        NOTEBOOK_LSTM_STORED;
+    }
+}
+
+/* One vector and 4 panels at once: so many sums that hardly one waits for itself. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_panels_1(
+    const row *const *p, int start, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    const row *p0 = p[0] + start, *p1 = p[1] + start, *p2 = p[2] + start, *p3 = p[3] + start;
+
+    for (int k = 0, end; k < width; k = end) {
+        vec s0_0 = splat(0);
+        vec s1_0 = splat(0);
+        vec s2_0 = splat(0);
+        vec s3_0 = splat(0), *s = sums;
+
+        end = width - k < chain ? width : k + chain;
+        for (int i = k; i < end; i++, p0++, p1++, p2++, p3++) {
+            const vec v = splat(x[i]);
+
+            s0_0 += v * load(p0[0]);
+            s1_0 += v * load(p1[0]);
+            s2_0 += v * load(p2[0]);
+            s3_0 += v * load(p3[0]);
+        }
+        s[0] += s0_0; s += next;
+        s[0] += s1_0; s += next;
+        s[0] += s2_0; s += next;
+        s[0] += s3_0;
+    }
+}
+
+/* The same for all vectors of a block, whose rows have several sums side by side. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_block_1(
+    const row *p, const real *x, int width, int chain, vec *sums, size_t next)
+{
+    int u = 0;
+
+    for (; u + 4 * LANES <= BLOCK; u += 4 * LANES, sums += 4 * next) {
+        const row *q[4];
+
+        for (int n = 0; n < 4; n++)
+            q[n] = (const row *)(*p + u + n * LANES);
+        notebook_lstm_panels_1(q, 0, x, width, chain, sums, next);
+    }
+    for (; u < BLOCK; u += LANES, sums += next)
+        notebook_lstm_product_1x1((const row *)(*p + u), x, width, chain, sums);
+}
+
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
-static void notebook_lstm_tiles_4(
+static void notebook_lstm_tiles_1(
     const row *p, const real *const *x, size_t n, int from, int to, int chain,
     vec *sums, size_t next)
 {
-    enum { MOST = NOTEBOOK_LSTM_REGISTERS >= 32 ? 6 : NOTEBOOK_LSTM_REGISTERS >= 16 ? 3 : 2 };
+    enum { MOST = 9 };
 
     for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {
-#if NOTEBOOK_LSTM_REGISTERS >= 32
+        case 9:
+            notebook_lstm_product_1x9(p, x, from, to, chain, sums, next);
+            break;
+        case 8:
+            notebook_lstm_product_1x8(p, x, from, to, chain, sums, next);
+            break;
+        case 7:
+            notebook_lstm_product_1x7(p, x, from, to, chain, sums, next);
+            break;
         case 6:
-            notebook_lstm_product_4x6(p, x, from, to, chain, sums, next);
+            notebook_lstm_product_1x6(p, x, from, to, chain, sums, next);
             break;
         case 5:
-            notebook_lstm_product_4x5(p, x, from, to, chain, sums, next);
+            notebook_lstm_product_1x5(p, x, from, to, chain, sums, next);
             break;
         case 4:
-            notebook_lstm_product_4x4(p, x, from, to, chain, sums, next);
+            notebook_lstm_product_1x4(p, x, from, to, chain, sums, next);
             break;
-#endif
-#if NOTEBOOK_LSTM_REGISTERS >= 16
         case 3:
-            notebook_lstm_product_4x3(p, x, from, to, chain, sums, next);
+            notebook_lstm_product_1x3(p, x, from, to, chain, sums, next);
             break;
-#endif
         case 2:
-            notebook_lstm_product_4x2(p, x, from, to, chain, sums, next);
+            notebook_lstm_product_1x2(p, x, from, to, chain, sums, next);
             break;
         case 1:
-            notebook_lstm_product_4x1(p, x[0] + from, to - from, chain, sums);
+            notebook_lstm_product_1x1(p, x[0] + from, to - from, chain, sums);
             break;
         }
         x += rows;
@@ -581,110 +732,184 @@ static void notebook_lstm_tiles_4(
 
 /* The same for the units of a block, or the `units` that there are of it, and for all columns, at a
  * time as many as stay in an L1 cache for all tiles. Sums of LANES units are 36 rows apart. */
-static void notebook_lstm_product_4(
+static void notebook_lstm_product_1(
     const row *p, int units, const real *const *x, size_t n, int width, int chain,
     vec *sums, size_t next)
 {
-    const int span = 64 / chain * chain;
+    const int span = 256 / chain * chain;
 
-    for (int k = 0, end; k < width; k = end, p += span * 4) {
+    for (int k = 0, end; k < width; k = end, p += span) {
         end = width - k < span ? width : k + span;
         for (int u = 0; u < BLOCK && u < units; u += LANES)
-            notebook_lstm_tiles_4(
+            notebook_lstm_tiles_1(
                 (const row *)(*p + u), x, n, k, end, chain,
                 sums + (size_t)(u / LANES) * 36 * next, next);
     }
 }
 
-/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
- * All do the first half before any does the second, which would only wait for it.
+/* Units have their sums side by side, REST numbers each, in the rows of a block.
+ * A vector has units of one sequence, or those of SIDE sequences one after the other. */
+enum { REST = 4, SIDE = LANES > REST ? LANES / REST : 1 };
+
+#if NOTEBOOK_LSTM_LANES <= 4
+static inline vec beside(const real *const *p) { return load(p[0]); }
+#else
+typedef real few
+    __attribute__((vector_size(REST * sizeof(real)), aligned(sizeof(real)), may_alias));
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define NOTEBOOK_LSTM_JOIN __builtin_shufflevector
+#endif
+#endif
+
+/* A vector of the numbers at each of SIDE places. */
+static inline vec beside(const real *const *p)
+{
+#ifndef NOTEBOOK_LSTM_JOIN
+    vec v;
+
+    for (int n = 0; n < SIDE; n++)
+        memcpy((real *)&v + n * REST, p[n], sizeof(few));
+    return v;
+#elif NOTEBOOK_LSTM_LANES == 8
+    return (vec)NOTEBOOK_LSTM_JOIN(
+        *(const few *)p[0], *(const few *)p[1],
+        0, 1, 2, 3, 4, 5, 6, 7);
+#else
+#define PAIR(n) NOTEBOOK_LSTM_JOIN(*(const few *)p[n], *(const few *)p[n + 1], 0, 1, 2, 3, 4, 5, 6, 7)
+    return (vec)NOTEBOOK_LSTM_JOIN(
+        PAIR(0), PAIR(2),
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#undef PAIR
+#endif
+}
+#endif
+
+/* Place of a number among the sums of sequence q, whose vectors are `apart`. */
+static inline real *place(vec *sums, size_t apart, size_t q, int at)
+{
+    vec *const s = sums + (size_t)(at % BLOCK / LANES) * apart + q * 4 + at / BLOCK;
+
+    return (real *)s + at % LANES;
+}
+
+/* From there on, of `count` sequences; lanes of others are of no account. */
+static inline vec get_sums(vec *sums, size_t apart, size_t q, int count, int at)
+{
+    const real *p[SIDE];
+
+    for (int i = 0; i < SIDE; i++)
+        p[i] = place(sums, apart, q + (size_t)(i < count ? i : 0), at);
+    return beside(p);
+}
+
+/* Units of the rest from j on, of `count` sequences. */
+static inline vec get_states(real *const *c, int count, int j)
+{
+    const real *p[SIDE];
+    real room[SIDE][REST] = {{0}};
+
+    if (SIDE == 1)
+        return get(c[0], j, 2);
+    for (int i = 0; i < count; i++)
+        memcpy(room[i], c[i], 2 * sizeof(real));
+    for (int i = 0; i < SIDE; i++)
+        p[i] = room[i];
+    return beside(p);
+}
+
+static inline void put_states(real *const *states, int count, int j, vec v)
+{
+    if (SIDE == 1)
+        put(states[0], j, 2, v);
+    for (int i = 0; SIDE > 1 && i < count; i++)
+        memcpy(states[i], (real *)&v + i * REST, 2 * sizeof(real));
+}
+
+/* From sums to the new state:
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            h' = o * tanh(c')
+ *
+ * All sequences do the first half before any does the second, which would only wait for it.
  */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells(
-    vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
+
+/* The first half for units that lie side by side, from the j-th of these on. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_first_beside(
+    vec *sums, size_t apart, real *const *c, size_t q, int count, int j)
 {
-    for (size_t q = 0; q < count; q++) {
-        const vec *const s = sums + q * next;
-        const vec i = s[0], f = s[1], g = s[2];
-        vec c_j = get(c[q], j, 2);
+    const vec i = get_sums(sums, apart, q, count, 0 * REST + j);
+    const vec f = get_sums(sums, apart, q, count, 1 * REST + j);
+    const vec g = get_sums(sums, apart, q, count, 2 * REST + j);
+    vec c_j = get_states(c + q, count, j);
 
-        c_j = vfma(vsigmoid(f), c_j, vgated(i, g));
-        put(c[q], j, 2, c_j);
-    }
-    for (size_t q = 0; q < count; q++) {
-        const vec *const s = sums + q * next;
-        const vec o = s[3];
-        vec c_j = get(c[q], j, 2);
+    c_j = vfma(vsigmoid(f), c_j, vgated(i, g));
+    put_states(c + q, count, j, c_j);
+}
 
-        const vec h_j = vgated(o, c_j);
-        put(y[q], j, 2, h_j);
-    }
+/* The last half for units that lie side by side, from the j-th of these on. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_last_beside(
+    vec *sums, size_t apart, real *const *c, real *const *y, size_t q, int count, int j)
+{
+    const vec o = get_sums(sums, apart, q, count, 3 * REST + j);
+    vec c_j = get_states(c + q, count, j);
+
+    const vec h_j = vgated(o, c_j);
+    put_states(y + q, count, j, h_j);
+}
+
+/* The same, of sequences whose sums have vectors `apart`. */
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells_beside(
+    vec *sums, size_t apart, size_t count, real *const *c, real *const *y, int j)
+{
+    size_t q;
+
+    for (q = 0; q + SIDE <= count; q += SIDE)
+        notebook_lstm_first_beside(sums, apart, c, q, SIDE, j);
+    for (; q < count; q++)
+        notebook_lstm_first_beside(sums, apart, c, q, 1, j);
+    for (q = 0; q + SIDE <= count; q += SIDE)
+        notebook_lstm_last_beside(sums, apart, c, y, q, SIDE, j);
+    for (; q < count; q++)
+        notebook_lstm_last_beside(sums, apart, c, y, q, 1, j);
 }
 
 /* LSTM 1 -> 2: x [1], h [2], c [2] -> c, y [2].
  *
- * w [1 block of 4 units][16 rows][4]; rows: 4 of biases, 1 x 4 of W_ih, 2 x 4 of W_hh
+ * w [1 block of 4 units][4 rows][16]; rows: 1 of biases, 1 x 1 of W_ih, 2 x 1 of W_hh
  */
 
-/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
- * been made of these ahead. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_tile(
-    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int j)
+/* Sums of all units, which lie 4 to a row, one step of one sequence. */
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_rest(
+    const real *w, const real *x, const vec *ahead, const real *h, vec *sums)
 {
-    const row *const p = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
-    vec sums[4];
+    const row *const p = (const row *)w;
 
-    if (ahead)
-        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
-    else {
-        sums[0] = load(p[0]);
-        sums[1] = load(p[1]);
-        sums[2] = load(p[2]);
-        sums[3] = load(p[3]);
-        notebook_lstm_product_4x1(p + 4, x, 1, 32, sums);
-    }
-    notebook_lstm_product_4x1(p + 8, h, 2, 32, sums);
-    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
-}
+    for (int u = 0; u < BLOCK; u += LANES) {
+        vec *const s = sums + u / LANES * 4;
 
-/* 2 vectors of units, of which the last one need not be whole. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_several(
-    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int first)
-{
-    const row *p[2];
-    vec sums[2][4];
-
-    for (int n = 0, j = first; n < 2; n++, j += LANES) {
-        p[n] = (const row *)(w + j / BLOCK * 64 + j % BLOCK);
         if (ahead)
-            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+            memcpy(s, ahead + 0 / LANES * 144 + u / LANES * 144, sizeof *s);
         else {
-            sums[n][0] = load(p[n][0]);
-            sums[n][1] = load(p[n][1]);
-            sums[n][2] = load(p[n][2]);
-            sums[n][3] = load(p[n][3]);
+            s[0] = load(p[0] + u);
         }
     }
     if (!ahead)
-        notebook_lstm_panels_4(p, 4, x, 1, 32, sums[0], 4);
-    notebook_lstm_panels_4(p, 8, h, 2, 32, sums[0], 4);
-    for (int n = 0; n < 2; n++)
-        notebook_lstm_cells(sums[n], 0, 1, &c, &y, first + n * LANES);
+        notebook_lstm_block_1(p + 1, x, 1, 16, sums, 4);
+    notebook_lstm_block_1(p + 2, h, 2, 16, sums, 4);
 }
 
 /* All units. */
 static void notebook_lstm_lstm_1_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y)
 {
-    int j = 0;
+    vec rest[BLOCK / LANES][4];
 
-    for (; j + LANES < 2; j += 2 * LANES)
-        notebook_lstm_lstm_1_several(w, x, ahead, h, c, y, j);
-    for (; j < 2; j += LANES)
-        notebook_lstm_lstm_1_tile(w, x, ahead, h, c, y, j);
+    notebook_lstm_lstm_1_rest(w, x, ahead, h, rest[0]);
+    for (int u = 0; u < 2; u += LANES)
+        notebook_lstm_cells_beside(rest[0], 4, 1, &c, &y, u);
 }
 
 static void notebook_lstm_lstm_1_step(
@@ -696,20 +921,17 @@ static void notebook_lstm_lstm_1_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_lstm_lstm_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += BLOCK, w += 64) {
+    for (int j = 0; j < 2; j += BLOCK, w += 64) { /* 4 sums to a row */
         const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+        for (int u = 0; u < BLOCK; u += LANES)
             for (size_t r = 0; r < n; r++) {
                 vec *const s_r = s + u / LANES * 144 + r * 4;
 
                 s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
             }
-        notebook_lstm_product_4(p + 4, 2 - j, x, n, 1, 32, s, 4);
+        notebook_lstm_product_1(p + 1, BLOCK, x, n, 1, 16, s, 4);
     }
 }
 
@@ -720,80 +942,53 @@ static void notebook_lstm_lstm_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         notebook_lstm_lstm_1_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 64);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 64) { /* 4 sums to a row */
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        notebook_lstm_product_4(p + 8, 2 - j, h, n, 2, 32, s, 4);
-        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
+        notebook_lstm_product_1((const row *)p + 2, BLOCK, h, n, 2, 16, s, 4);
+        for (int u = 0; u < 2; u += LANES)
+            notebook_lstm_cells_beside(s, 144, n, c, y, u);
     }
 }
 
 /* LSTM 4 -> 2: x [4], h [2], c [2] -> c, y [2].
  *
- * w [1 block of 4 units][28 rows][4]; rows: 4 of biases, 4 x 4 of W_ih, 2 x 4 of W_hh
+ * w [1 block of 4 units][7 rows][16]; rows: 1 of biases, 4 x 1 of W_ih, 2 x 1 of W_hh
  */
 
-/* A vector of units, one step of one sequence. Sums begin with the biases and x, or with what has
- * been made of these ahead. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_tile(
-    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int j)
+/* Sums of all units, which lie 4 to a row, one step of one sequence. */
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_rest(
+    const real *w, const real *x, const vec *ahead, const real *h, vec *sums)
 {
-    const row *const p = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
-    vec sums[4];
+    const row *const p = (const row *)w;
 
-    if (ahead)
-        memcpy(sums, ahead + j / LANES * 144, sizeof sums);
-    else {
-        sums[0] = load(p[0]);
-        sums[1] = load(p[1]);
-        sums[2] = load(p[2]);
-        sums[3] = load(p[3]);
-        notebook_lstm_product_4x1(p + 4, x, 4, 32, sums);
-    }
-    notebook_lstm_product_4x1(p + 20, h, 2, 32, sums);
-    notebook_lstm_cells(sums, 0, 1, &c, &y, j);
-}
+    for (int u = 0; u < BLOCK; u += LANES) {
+        vec *const s = sums + u / LANES * 4;
 
-/* 2 vectors of units, of which the last one need not be whole. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_several(
-    const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y, int first)
-{
-    const row *p[2];
-    vec sums[2][4];
-
-    for (int n = 0, j = first; n < 2; n++, j += LANES) {
-        p[n] = (const row *)(w + j / BLOCK * 112 + j % BLOCK);
         if (ahead)
-            memcpy(sums[n], ahead + j / LANES * 144, sizeof sums[n]);
+            memcpy(s, ahead + 0 / LANES * 144 + u / LANES * 144, sizeof *s);
         else {
-            sums[n][0] = load(p[n][0]);
-            sums[n][1] = load(p[n][1]);
-            sums[n][2] = load(p[n][2]);
-            sums[n][3] = load(p[n][3]);
+            s[0] = load(p[0] + u);
         }
     }
     if (!ahead)
-        notebook_lstm_panels_4(p, 4, x, 4, 32, sums[0], 4);
-    notebook_lstm_panels_4(p, 20, h, 2, 32, sums[0], 4);
-    for (int n = 0; n < 2; n++)
-        notebook_lstm_cells(sums[n], 0, 1, &c, &y, first + n * LANES);
+        notebook_lstm_block_1(p + 1, x, 4, 16, sums, 4);
+    notebook_lstm_block_1(p + 5, h, 2, 16, sums, 4);
 }
 
 /* All units. */
 static void notebook_lstm_lstm_4_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y)
 {
-    int j = 0;
+    vec rest[BLOCK / LANES][4];
 
-    for (; j + LANES < 2; j += 2 * LANES)
-        notebook_lstm_lstm_4_several(w, x, ahead, h, c, y, j);
-    for (; j < 2; j += LANES)
-        notebook_lstm_lstm_4_tile(w, x, ahead, h, c, y, j);
+    notebook_lstm_lstm_4_rest(w, x, ahead, h, rest[0]);
+    for (int u = 0; u < 2; u += LANES)
+        notebook_lstm_cells_beside(rest[0], 4, 1, &c, &y, u);
 }
 
 static void notebook_lstm_lstm_4_step(
@@ -805,20 +1000,17 @@ static void notebook_lstm_lstm_4_step(
 /* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
 static void notebook_lstm_lstm_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += BLOCK, w += 112) {
+    for (int j = 0; j < 2; j += BLOCK, w += 112) { /* 4 sums to a row */
         const row *const p = (const row *)w;
         vec *const s = (vec *)(sums + j * 144);
 
-        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+        for (int u = 0; u < BLOCK; u += LANES)
             for (size_t r = 0; r < n; r++) {
                 vec *const s_r = s + u / LANES * 144 + r * 4;
 
                 s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
             }
-        notebook_lstm_product_4(p + 4, 2 - j, x, n, 4, 32, s, 4);
+        notebook_lstm_product_1(p + 1, BLOCK, x, n, 4, 16, s, 4);
     }
 }
 
@@ -829,16 +1021,16 @@ static void notebook_lstm_lstm_4_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         notebook_lstm_lstm_4_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 112);
+    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 112) { /* 4 sums to a row */
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        notebook_lstm_product_4(p + 20, 2 - j, h, n, 2, 32, s, 4);
-        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            notebook_lstm_cells(s + u / LANES * 144, 4, n, c, y, j + u);
+        notebook_lstm_product_1((const row *)p + 5, BLOCK, h, n, 2, 16, s, 4);
+        for (int u = 0; u < 2; u += LANES)
+            notebook_lstm_cells_beside(s, 144, n, c, y, u);
     }
 }
 
@@ -954,7 +1146,7 @@ static void notebook_lstm_pass(
 
 size_t notebook_lstm_workspace(size_t T, size_t B)
 {
-    const size_t fixed = 576 * sizeof(real); /* sums of 36 rows */
+    const size_t fixed = 2304 * sizeof(real); /* sums of 36 rows */
     const size_t each = 4 * sizeof(real); /* buffer0 */
 
     return T && B > (SIZE_MAX - fixed) / each / T ? SIZE_MAX : fixed + T * B * each;
@@ -1035,7 +1227,7 @@ int notebook_lstm_forward_share(
         .starts = share->starts, .T = T, .B = share->end - share->first,
         .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->first_pass, .to = share->end_pass,
-        .buffers = (real *)workspace + 576,
+        .buffers = (real *)workspace + 2304,
         .sums = (real *)workspace + before / sizeof(real)};
 
     for (size_t b = 0; b < share->first; b++)
@@ -1110,25 +1302,30 @@ static bool notebook_lstm_has_avx2(void)
      : notebook_lstm_has_avx2() ? notebook_lstm_##call##_avx2 \
      : notebook_lstm_##call##_portable)
 
+/* One sequence of so few units waits for results, and those of narrower vectors come sooner. */
+#define NOTEBOOK_LSTM_ALONE(call) \
+    (notebook_lstm_has_avx2() ? notebook_lstm_##call##_avx2 \
+     : notebook_lstm_##call##_portable)
+
 int notebook_lstm_forward(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    return NOTEBOOK_LSTM_BEST(forward)(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
+    return (B == 1 ? NOTEBOOK_LSTM_ALONE(forward) : NOTEBOOK_LSTM_BEST(forward))(w, s, x, lengths, y, T, B, workspace, workspace_bytes);
 }
 
 int notebook_lstm_forward_ragged(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t B, void *workspace, size_t workspace_bytes)
 {
-    return NOTEBOOK_LSTM_BEST(forward_ragged)(w, s, x, lengths, y, B, workspace, workspace_bytes);
+    return (B == 1 ? NOTEBOOK_LSTM_ALONE(forward_ragged) : NOTEBOOK_LSTM_BEST(forward_ragged))(w, s, x, lengths, y, B, workspace, workspace_bytes);
 }
 
 int notebook_lstm_forward_packed(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     const size_t *starts, float *y, size_t T, size_t B, void *workspace, size_t workspace_bytes)
 {
-    return NOTEBOOK_LSTM_BEST(forward_packed)(w, s, x, lengths, starts, y, T, B, workspace, workspace_bytes);
+    return (B == 1 ? NOTEBOOK_LSTM_ALONE(forward_packed) : NOTEBOOK_LSTM_BEST(forward_packed))(w, s, x, lengths, starts, y, T, B, workspace, workspace_bytes);
 }
 
 int notebook_lstm_forward_share(
@@ -1136,7 +1333,7 @@ int notebook_lstm_forward_share(
     float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
     size_t workspace_bytes)
 {
-    return NOTEBOOK_LSTM_BEST(forward_share)(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
+    return (share && share->end == share->first + 1 ? NOTEBOOK_LSTM_ALONE(forward_share) : NOTEBOOK_LSTM_BEST(forward_share))(w, s, x, lengths, y, T, B, share, workspace, workspace_bytes);
 }
 
 #endif

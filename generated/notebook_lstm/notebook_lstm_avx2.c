@@ -13,7 +13,7 @@
 #define notebook_lstm_forward_share notebook_lstm_forward_share_avx2
 
 #ifndef NOTEBOOK_LSTM_LANES
-#define NOTEBOOK_LSTM_LANES 4
+#define NOTEBOOK_LSTM_LANES 8
 #endif
 #define NOTEBOOK_LSTM_REGISTERS 16
 

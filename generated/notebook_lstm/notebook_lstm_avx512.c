@@ -13,7 +13,7 @@
 #define notebook_lstm_forward_share notebook_lstm_forward_share_avx512
 
 #ifndef NOTEBOOK_LSTM_LANES
-#define NOTEBOOK_LSTM_LANES 4
+#define NOTEBOOK_LSTM_LANES 16
 #endif
 #define NOTEBOOK_LSTM_REGISTERS 32
 

@@ -1019,13 +1019,16 @@ static void projected_product_4(
     }
 }
 
-/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
- * All do the first half before any does the second, which would only wait for it.
+/* From sums to the new state:
  *
  *     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
  *     g = tanh(W_ig x + b_ig + W_hg h + b_hg)       o = sigmoid(W_io x + b_io + W_ho h + b_ho)
  *     c' = f * c + i * g                            m = o * tanh(c'), later h' = W_hr m
+ *
+ * All sequences do the first half before any does the second, which would only wait for it.
  */
+
+/* LANES units from unit j on, of sequences whose sums are `next` apart. */
 static PROJECTED_NOINLINE void projected_cells(
     vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
 {
@@ -1170,14 +1173,14 @@ static void projected_lstm_6_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->m + from;
+    const real *p = w;
 
     if (n == 1)
         projected_lstm_6_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
-    for (int j = 0; n > 1 && j < 12; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 768);
+    for (int j = 0; n > 1 && j < 12; j += BLOCK, p += 768) {
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        projected_product_4(p + 28, 12 - j, h, n, 5, 32, s, 4);
+        projected_product_4((const row *)p + 28, 12 - j, h, n, 5, 32, s, 4);
         for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
             projected_cells(s + u / LANES * 144, 4, n, c, y, j + u);
     }

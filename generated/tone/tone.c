@@ -700,10 +700,12 @@ static void tone_product_1(
     }
 }
 
-/* From sums to the new state: LANES units from unit j on, of sequences whose sums are `next` apart.
+/* From sums to the new state:
  *
  *     h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
  */
+
+/* LANES units from unit j on, of sequences whose sums are `next` apart. */
 static TONE_NOINLINE void tone_cells(
     vec *sums, size_t next, size_t count, real *const *y, int j)
 {
@@ -802,14 +804,14 @@ static void tone_rnn_1_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
+    const real *p = w;
 
     if (n == 1)
         tone_rnn_1_units(w, NULL, (vec *)sums + from * 1, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 16; j += BLOCK) {
-        const row *const p = (const row *)(w + j / BLOCK * 288);
+    for (int j = 0; n > 1 && j < 16; j += BLOCK, p += 288) {
         vec *const s = (vec *)(sums + j * 36) + from * 1;
 
-        tone_product_1(p + 2, 16 - j, h, n, 16, 16, s, 1);
+        tone_product_1((const row *)p + 2, 16 - j, h, n, 16, 16, s, 1);
         for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
             tone_cells(s + u / LANES * 36, 1, n, y, j + u);
     }

@@ -575,7 +575,7 @@ static void kws_product_3(
     const row *p, int units, const real *const *x, size_t n, int width, int chain,
     vec *sums, size_t next)
 {
-    const int span = 85 / chain * chain;
+    const int span = (LANES < BLOCK ? 85 : 170) / chain * chain;
 
     for (int k = 0, end; k < width; k = end, p += span * 3) {
         end = width - k < span ? width : k + span;

@@ -166,7 +166,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_e4f05ef33737b136",
+    "kws._kws_d5d468b9e32c975d",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -736,7 +736,7 @@ static void notebook_lstm_product_1(
     const row *p, int units, const real *const *x, size_t n, int width, int chain,
     vec *sums, size_t next)
 {
-    const int span = 256 / chain * chain;
+    const int span = (LANES < BLOCK ? 256 : 512) / chain * chain;
 
     for (int k = 0, end; k < width; k = end, p += span) {
         end = width - k < span ? width : k + span;

@@ -158,7 +158,7 @@ int notebook_lstm_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_d2d949fe4ef7ce90",
+    "notebook_lstm._notebook_lstm_4174d5835a0b30ef",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

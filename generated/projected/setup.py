@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_1db830362cd94215",
+    "projected._projected_0d5681bd88a296ab",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

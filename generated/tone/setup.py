@@ -164,7 +164,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_66c045cdc1481b9a",
+    "tone._tone_6933e1dfd7abc1ed",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -26,6 +26,11 @@ class Exp:
     small: float  # from here up 1 + e^-x rounds to 1
     packed: str  # how x86 names instructions on vectors of them
 
+    @property
+    def pairs(self) -> tuple[tuple[float, ...], ...]:
+        """Neighbours in q, of the highest powers first."""
+        return tuple(self.q[n : n + 2] for n in range(0, len(self.q), 2))[::-1]
+
 
 @dataclass(frozen=True)
 class DType:

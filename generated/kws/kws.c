@@ -187,21 +187,20 @@ static inline vec clamp(vec x, real low, real high)
 
 /* e^-x = 2^n (1 + p), n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
  * Adding a large number rounds to a whole one and leaves n and the bias of exponents in the lowest
- * bits; ln 2 comes in two parts. s is a minimax polynomial of p / r, good to 3e-9 of e^r. */
+ * bits; ln 2 comes in two parts. p = r + r^2 s, s a minimax polynomial good to 3e-9 of e^r, two
+ * terms at a time, which do not wait for each other. */
 static inline vec expm1_part(vec x, vec *scale)
 {
     const vec shifted = 12583039.0f - x * 1.44269504f;
     const vec n = shifted - 12583039.0f;
     const vec r = (-x - n * 0.693145752f) - n * 1.42860677e-06f;
+    const vec r2 = r * r;
     vec s = splat(0.00138145511f);
 
-    s = s * r + 0.00836874517f;
-    s = s * r + 0.0416683906f;
-    s = s * r + 0.166665204f;
-    s = s * r + 0.499999934f;
-    s = s * r + 1;
+    s = s * r2 + (0.00836874517f * r + 0.0416683906f);
+    s = s * r2 + (0.166665204f * r + 0.499999934f);
     *scale = from_bits(to_bits(shifted) << 23);
-    return s * r;
+    return s * r2 + r;
 }
 
 /* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
@@ -595,8 +594,9 @@ static void kws_product_3(
  * All sequences do the first half before any does the second, which would only wait for it.
  */
 
-/* LANES units from unit j on, of sequences whose sums are `next` apart. */
-static KWS_NOINLINE void kws_cells(
+/* LANES units from unit j on, of sequences whose sums are `next` apart. Inlined where there is one
+ * sequence, whose sums then stay in registers. */
+static KWS_INLINE void kws_cells_inline(
     vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
     for (size_t q = 0; q < count; q++) {
@@ -616,6 +616,12 @@ static KWS_NOINLINE void kws_cells(
         h_j = vfma(z, h_j, (1 - z) * n);
         put(y[q], j, 64, h_j);
     }
+}
+
+static KWS_NOINLINE void kws_cells(
+    vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
+{
+    kws_cells_inline(sums, next, count, h, y, j);
 }
 
 /* GRU 40 -> 64: x [40], h [64] -> y [64].
@@ -641,7 +647,7 @@ static KWS_NOINLINE void kws_gru_40_tile(
         kws_product_3x1(p + 4, x, 40, 32, sums);
     }
     kws_product_3x1(p + 124, h, 64, 32, sums + 1);
-    kws_cells(sums, 0, 1, &h, &y, j);
+    kws_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
 /* 2 vectors of units, of which the last one need not be whole. */
@@ -666,7 +672,7 @@ static KWS_NOINLINE void kws_gru_40_several(
         kws_panels_3(p, 4, x, 40, 32, sums[0], 4);
     kws_panels_3(p, 124, h, 64, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
-        kws_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+        kws_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
 
 /* All units. */
@@ -749,7 +755,7 @@ static KWS_NOINLINE void kws_gru_64_tile(
         kws_product_3x1(p + 4, x, 64, 32, sums);
     }
     kws_product_3x1(p + 196, h, 64, 32, sums + 1);
-    kws_cells(sums, 0, 1, &h, &y, j);
+    kws_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
 /* 2 vectors of units, of which the last one need not be whole. */
@@ -774,7 +780,7 @@ static KWS_NOINLINE void kws_gru_64_several(
         kws_panels_3(p, 4, x, 64, 32, sums[0], 4);
     kws_panels_3(p, 196, h, 64, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
-        kws_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+        kws_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
 
 /* All units. */

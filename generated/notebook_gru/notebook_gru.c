@@ -182,21 +182,20 @@ static inline vec clamp(vec x, real low, real high)
 
 /* e^-x = 2^n (1 + p), n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
  * Adding a large number rounds to a whole one and leaves n and the bias of exponents in the lowest
- * bits; ln 2 comes in two parts. s is a minimax polynomial of p / r, good to 3e-9 of e^r. */
+ * bits; ln 2 comes in two parts. p = r + r^2 s, s a minimax polynomial good to 3e-9 of e^r, two
+ * terms at a time, which do not wait for each other. */
 static inline vec expm1_part(vec x, vec *scale)
 {
     const vec shifted = 12583039.0f - x * 1.44269504f;
     const vec n = shifted - 12583039.0f;
     const vec r = (-x - n * 0.693145752f) - n * 1.42860677e-06f;
+    const vec r2 = r * r;
     vec s = splat(0.00138145511f);
 
-    s = s * r + 0.00836874517f;
-    s = s * r + 0.0416683906f;
-    s = s * r + 0.166665204f;
-    s = s * r + 0.499999934f;
-    s = s * r + 1;
+    s = s * r2 + (0.00836874517f * r + 0.0416683906f);
+    s = s * r2 + (0.166665204f * r + 0.499999934f);
     *scale = from_bits(to_bits(shifted) << 23);
-    return s * r;
+    return s * r2 + r;
 }
 
 /* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
@@ -590,8 +589,9 @@ static void notebook_gru_product_3(
  * All sequences do the first half before any does the second, which would only wait for it.
  */
 
-/* LANES units from unit j on, of sequences whose sums are `next` apart. */
-static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
+/* LANES units from unit j on, of sequences whose sums are `next` apart. Inlined where there is one
+ * sequence, whose sums then stay in registers. */
+static NOTEBOOK_GRU_INLINE void notebook_gru_cells_inline(
     vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
 {
     for (size_t q = 0; q < count; q++) {
@@ -611,6 +611,12 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
         h_j = vfma(z, h_j, (1 - z) * n);
         put(y[q], j, 2, h_j);
     }
+}
+
+static NOTEBOOK_GRU_NOINLINE void notebook_gru_cells(
+    vec *sums, size_t next, size_t count, const real *const *h, real *const *y, int j)
+{
+    notebook_gru_cells_inline(sums, next, count, h, y, j);
 }
 
 /* GRU 1 -> 2: x [1], h [2] -> y [2].
@@ -636,7 +642,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
         notebook_gru_product_3x1(p + 4, x, 1, 32, sums);
     }
     notebook_gru_product_3x1(p + 7, h, 2, 32, sums + 1);
-    notebook_gru_cells(sums, 0, 1, &h, &y, j);
+    notebook_gru_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
 /* 2 vectors of units, of which the last one need not be whole. */
@@ -661,7 +667,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_several(
         notebook_gru_panels_3(p, 4, x, 1, 32, sums[0], 4);
     notebook_gru_panels_3(p, 7, h, 2, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
-        notebook_gru_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+        notebook_gru_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
 
 /* All units. */
@@ -744,7 +750,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
         notebook_gru_product_3x1(p + 4, x, 4, 32, sums);
     }
     notebook_gru_product_3x1(p + 16, h, 2, 32, sums + 1);
-    notebook_gru_cells(sums, 0, 1, &h, &y, j);
+    notebook_gru_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
 /* 2 vectors of units, of which the last one need not be whole. */
@@ -769,7 +775,7 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_several(
         notebook_gru_panels_3(p, 4, x, 4, 32, sums[0], 4);
     notebook_gru_panels_3(p, 16, h, 2, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
-        notebook_gru_cells(sums[n], 0, 1, &h, &y, first + n * LANES);
+        notebook_gru_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
 
 /* All units. */

@@ -187,21 +187,20 @@ static inline vec clamp(vec x, real low, real high)
 
 /* e^-x = 2^n (1 + p), n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
  * Adding a large number rounds to a whole one and leaves n and the bias of exponents in the lowest
- * bits; ln 2 comes in two parts. s is a minimax polynomial of p / r, good to 3e-9 of e^r. */
+ * bits; ln 2 comes in two parts. p = r + r^2 s, s a minimax polynomial good to 3e-9 of e^r, two
+ * terms at a time, which do not wait for each other. */
 static inline vec expm1_part(vec x, vec *scale)
 {
     const vec shifted = 12583039.0f - x * 1.44269504f;
     const vec n = shifted - 12583039.0f;
     const vec r = (-x - n * 0.693145752f) - n * 1.42860677e-06f;
+    const vec r2 = r * r;
     vec s = splat(0.00138145511f);
 
-    s = s * r + 0.00836874517f;
-    s = s * r + 0.0416683906f;
-    s = s * r + 0.166665204f;
-    s = s * r + 0.499999934f;
-    s = s * r + 1;
+    s = s * r2 + (0.00836874517f * r + 0.0416683906f);
+    s = s * r2 + (0.166665204f * r + 0.499999934f);
     *scale = from_bits(to_bits(shifted) << 23);
-    return s * r;
+    return s * r2 + r;
 }
 
 /* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
@@ -860,8 +859,8 @@ static NOTEBOOK_LSTM_INLINE void notebook_lstm_last_beside(
     put_states(y + q, count, j, h_j);
 }
 
-/* The same, of sequences whose sums have vectors `apart`. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells_beside(
+/* Both halves, of sequences whose sums have vectors `apart`. */
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_cells_beside_inline(
     vec *sums, size_t apart, size_t count, real *const *c, real *const *y, int j)
 {
     size_t q;
@@ -876,13 +875,19 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells_beside(
         notebook_lstm_last_beside(sums, apart, c, y, q, 1, j);
 }
 
+static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_cells_beside(
+    vec *sums, size_t apart, size_t count, real *const *c, real *const *y, int j)
+{
+    notebook_lstm_cells_beside_inline(sums, apart, count, c, y, j);
+}
+
 /* LSTM 1 -> 2: x [1], h [2], c [2] -> c, y [2].
  *
  * w [1 block of 4 units][4 rows][16]; rows: 1 of biases, 1 x 1 of W_ih, 2 x 1 of W_hh
  */
 
 /* Sums of all units, which lie 4 to a row, one step of one sequence. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_1_rest(
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_lstm_1_rest(
     const real *w, const real *x, const vec *ahead, const real *h, vec *sums)
 {
     const row *const p = (const row *)w;
@@ -909,7 +914,7 @@ static void notebook_lstm_lstm_1_units(
 
     notebook_lstm_lstm_1_rest(w, x, ahead, h, rest[0]);
     for (int u = 0; u < 2; u += LANES)
-        notebook_lstm_cells_beside(rest[0], 4, 1, &c, &y, u);
+        notebook_lstm_cells_beside_inline(rest[0], 4, 1, &c, &y, u);
 }
 
 static void notebook_lstm_lstm_1_step(
@@ -961,7 +966,7 @@ static void notebook_lstm_lstm_1_advance(
  */
 
 /* Sums of all units, which lie 4 to a row, one step of one sequence. */
-static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_lstm_4_rest(
+static NOTEBOOK_LSTM_INLINE void notebook_lstm_lstm_4_rest(
     const real *w, const real *x, const vec *ahead, const real *h, vec *sums)
 {
     const row *const p = (const row *)w;
@@ -988,7 +993,7 @@ static void notebook_lstm_lstm_4_units(
 
     notebook_lstm_lstm_4_rest(w, x, ahead, h, rest[0]);
     for (int u = 0; u < 2; u += LANES)
-        notebook_lstm_cells_beside(rest[0], 4, 1, &c, &y, u);
+        notebook_lstm_cells_beside_inline(rest[0], 4, 1, &c, &y, u);
 }
 
 static void notebook_lstm_lstm_4_step(

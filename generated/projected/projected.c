@@ -187,21 +187,20 @@ static inline vec clamp(vec x, real low, real high)
 
 /* e^-x = 2^n (1 + p), n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
  * Adding a large number rounds to a whole one and leaves n and the bias of exponents in the lowest
- * bits; ln 2 comes in two parts. s is a minimax polynomial of p / r, good to 3e-9 of e^r. */
+ * bits; ln 2 comes in two parts. p = r + r^2 s, s a minimax polynomial good to 3e-9 of e^r, two
+ * terms at a time, which do not wait for each other. */
 static inline vec expm1_part(vec x, vec *scale)
 {
     const vec shifted = 12583039.0f - x * 1.44269504f;
     const vec n = shifted - 12583039.0f;
     const vec r = (-x - n * 0.693145752f) - n * 1.42860677e-06f;
+    const vec r2 = r * r;
     vec s = splat(0.00138145511f);
 
-    s = s * r + 0.00836874517f;
-    s = s * r + 0.0416683906f;
-    s = s * r + 0.166665204f;
-    s = s * r + 0.499999934f;
-    s = s * r + 1;
+    s = s * r2 + (0.00836874517f * r + 0.0416683906f);
+    s = s * r2 + (0.166665204f * r + 0.499999934f);
     *scale = from_bits(to_bits(shifted) << 23);
-    return s * r;
+    return s * r2 + r;
 }
 
 /* 1 / sigmoid(x) = 1 + e^-x. NaN stays; exactly 1 for large x. */
@@ -1028,8 +1027,9 @@ static void projected_product_4(
  * All sequences do the first half before any does the second, which would only wait for it.
  */
 
-/* LANES units from unit j on, of sequences whose sums are `next` apart. */
-static PROJECTED_NOINLINE void projected_cells(
+/* LANES units from unit j on, of sequences whose sums are `next` apart. Inlined where there is one
+ * sequence, whose sums then stay in registers. */
+static PROJECTED_INLINE void projected_cells_inline(
     vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
 {
     for (size_t q = 0; q < count; q++) {
@@ -1048,6 +1048,12 @@ static PROJECTED_NOINLINE void projected_cells(
         const vec h_j = vgated(o, c_j);
         put(y[q], j, 12, h_j);
     }
+}
+
+static PROJECTED_NOINLINE void projected_cells(
+    vec *sums, size_t next, size_t count, real *const *c, real *const *y, int j)
+{
+    projected_cells_inline(sums, next, count, c, y, j);
 }
 
 /* LSTM 6 -> 12: x [6], h [5], c [12] -> c, y [12].
@@ -1070,10 +1076,10 @@ static PROJECTED_NOINLINE void projected_lstm_6_tile(
         sums[1] = load(p[1]);
         sums[2] = load(p[2]);
         sums[3] = load(p[3]);
-        projected_product_4x1(p + 4, x, 6, 32, sums);
+        projected_product_4x1(p + 4, x, 6, 3, sums);
     }
-    projected_product_4x1(p + 28, h, 5, 32, sums);
-    projected_cells(sums, 0, 1, &c, &y, j);
+    projected_product_4x1(p + 28, h, 5, 3, sums);
+    projected_cells_inline(sums, 0, 1, &c, &y, j);
 }
 
 /* 2 vectors of units, of which the last one need not be whole. */
@@ -1095,10 +1101,10 @@ static PROJECTED_NOINLINE void projected_lstm_6_several(
         }
     }
     if (!ahead)
-        projected_panels_4(p, 4, x, 6, 32, sums[0], 4);
-    projected_panels_4(p, 28, h, 5, 32, sums[0], 4);
+        projected_panels_4(p, 4, x, 6, 3, sums[0], 4);
+    projected_panels_4(p, 28, h, 5, 3, sums[0], 4);
     for (int n = 0; n < 2; n++)
-        projected_cells(sums[n], 0, 1, &c, &y, first + n * LANES);
+        projected_cells_inline(sums[n], 0, 1, &c, &y, first + n * LANES);
 }
 
 /* All units. */
@@ -1162,7 +1168,7 @@ static void projected_lstm_6_input(const real *w, const real *const *x, size_t n
                 s_r[2] = load(p[2] + u);
                 s_r[3] = load(p[3] + u);
             }
-        projected_product_4(p + 4, 12 - j, x, n, 6, 32, s, 4);
+        projected_product_4(p + 4, 12 - j, x, n, 6, 3, s, 4);
     }
 }
 
@@ -1180,7 +1186,7 @@ static void projected_lstm_6_advance(
     for (int j = 0; n > 1 && j < 12; j += BLOCK, p += 768) {
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        projected_product_4((const row *)p + 28, 12 - j, h, n, 5, 32, s, 4);
+        projected_product_4((const row *)p + 28, 12 - j, h, n, 5, 3, s, 4);
         for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
             projected_cells(s + u / LANES * 144, 4, n, c, y, j + u);
     }

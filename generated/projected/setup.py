@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_0d5681bd88a296ab",
+    "projected._projected_c1fc92240adce0d9",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

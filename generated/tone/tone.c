@@ -177,21 +177,20 @@ static inline vec clamp(vec x, real low, real high)
 
 /* e^-x = 2^n (1 + p), n whole, p = e^r - 1 and |r| <= ln 2 / 2: returns p, sets *scale to 2^n.
  * Adding a large number rounds to a whole one and leaves n and the bias of exponents in the lowest
- * bits; ln 2 comes in two parts. s is a minimax polynomial of p / r, good to 3e-9 of e^r. */
+ * bits; ln 2 comes in two parts. p = r + r^2 s, s a minimax polynomial good to 3e-9 of e^r, two
+ * terms at a time, which do not wait for each other. */
 static inline vec expm1_part(vec x, vec *scale)
 {
     const vec shifted = 12583039.0f - x * 1.44269504f;
     const vec n = shifted - 12583039.0f;
     const vec r = (-x - n * 0.693145752f) - n * 1.42860677e-06f;
+    const vec r2 = r * r;
     vec s = splat(0.00138145511f);
 
-    s = s * r + 0.00836874517f;
-    s = s * r + 0.0416683906f;
-    s = s * r + 0.166665204f;
-    s = s * r + 0.499999934f;
-    s = s * r + 1;
+    s = s * r2 + (0.00836874517f * r + 0.0416683906f);
+    s = s * r2 + (0.166665204f * r + 0.499999934f);
     *scale = from_bits(to_bits(shifted) << 23);
-    return s * r;
+    return s * r2 + r;
 }
 
 /* m = 1 - e^-2x, of which tanh(x) = m / (2 - m). NaN stays; exactly 1 for large x. */
@@ -705,8 +704,9 @@ static void tone_product_1(
  *     h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
  */
 
-/* LANES units from unit j on, of sequences whose sums are `next` apart. */
-static TONE_NOINLINE void tone_cells(
+/* LANES units from unit j on, of sequences whose sums are `next` apart. Inlined where there is one
+ * sequence, whose sums then stay in registers. */
+static TONE_INLINE void tone_cells_inline(
     vec *sums, size_t next, size_t count, real *const *y, int j)
 {
     for (size_t q = 0; q < count; q++) {
@@ -716,6 +716,12 @@ static TONE_NOINLINE void tone_cells(
         const vec h_j = vtanh(a);
         put(y[q], j, 16, h_j);
     }
+}
+
+static TONE_NOINLINE void tone_cells(
+    vec *sums, size_t next, size_t count, real *const *y, int j)
+{
+    tone_cells_inline(sums, next, count, y, j);
 }
 
 /* RNN 1 -> 16: x [1], h [16] -> y [16].
@@ -738,7 +744,7 @@ static TONE_NOINLINE void tone_rnn_1_tile(
         tone_product_1x1(p + 1, x, 1, 16, sums);
     }
     tone_product_1x1(p + 2, h, 16, 16, sums);
-    tone_cells(sums, 0, 1, &y, j);
+    tone_cells_inline(sums, 0, 1, &y, j);
 }
 
 /* 4 vectors of units, of which the last one need not be whole. */
@@ -760,7 +766,7 @@ static TONE_NOINLINE void tone_rnn_1_several(
         tone_panels_1(p, 1, x, 1, 16, sums[0], 1);
     tone_panels_1(p, 2, h, 16, 16, sums[0], 1);
     for (int n = 0; n < 4; n++)
-        tone_cells(sums[n], 0, 1, &y, first + n * LANES);
+        tone_cells_inline(sums[n], 0, 1, &y, first + n * LANES);
 }
 
 /* All units. */

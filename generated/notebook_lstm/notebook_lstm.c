@@ -776,11 +776,12 @@ static inline vec beside(const real *const *p)
         *(const few *)p[0], *(const few *)p[1],
         0, 1, 2, 3, 4, 5, 6, 7);
 #else
-#define PAIR(n) NOTEBOOK_LSTM_JOIN(*(const few *)p[n], *(const few *)p[n + 1], 0, 1, 2, 3, 4, 5, 6, 7)
+#define NOTEBOOK_LSTM_PAIR(n) \
+    NOTEBOOK_LSTM_JOIN(*(const few *)p[n], *(const few *)p[n + 1], 0, 1, 2, 3, 4, 5, 6, 7)
     return (vec)NOTEBOOK_LSTM_JOIN(
-        PAIR(0), PAIR(2),
+        NOTEBOOK_LSTM_PAIR(0), NOTEBOOK_LSTM_PAIR(2),
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-#undef PAIR
+#undef NOTEBOOK_LSTM_PAIR
 #endif
 }
 #endif

@@ -47,9 +47,9 @@ class Tile:
         return ("v", *self.weights) if self.keeps_weights(vectors) else (*self.values(vectors), "w")
 
     def fetches(self, vectors: int) -> tuple[int, ...]:
-        """Rows of a later column that a tile asks for, from one of its own: two of four gates where
-        there may be two tiles in all, which have eight vectors; else one."""
-        return (0, 2) if self.gates == vectors == 4 else (0,)
+        """Rows of a later column that a tile asks for, from one of its own: two of several gates
+        where there may be two tiles in all, which have eight vectors; else one."""
+        return (0, 2) if self.gates > 2 and vectors == 4 else (0,)
 
     @property
     def panels(self) -> int:

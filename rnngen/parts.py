@@ -73,6 +73,14 @@ class Part:
         return tuple(self.units * n for n in (2, 4) if n <= self.side)
 
     @property
+    def states(self) -> str:
+        """C: states of its units at p, zeros where there is none. A copy in memory, read as a whole
+        at once, would have to wait until it is there."""
+        if self.count == self.units:
+            return "*(const few *)p"
+        return "(few){" + ", ".join(f"p[{n}]" for n in range(self.count)) + "}"
+
+    @property
     def title(self) -> str:
         """Of the rest, for a comment."""
         return f"{self.side} sums to a row" if self.side > 1 else ""

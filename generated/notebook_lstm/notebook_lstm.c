@@ -751,7 +751,10 @@ static void notebook_lstm_product_1(
 enum { REST = 4, SIDE = LANES > REST ? LANES / REST : 1 };
 
 #if NOTEBOOK_LSTM_LANES <= 4
-static inline vec beside(const real *const *p) { return load(p[0]); }
+typedef vec few;
+
+static inline vec beside(const few *v) { return v[0]; }
+static inline few states(const real *p) { return load(p); }
 #else
 typedef real few
     __attribute__((vector_size(REST * sizeof(real)), aligned(sizeof(real)), may_alias));
@@ -762,28 +765,30 @@ typedef real few
 #endif
 #endif
 
-/* A vector of the numbers at each of SIDE places. */
-static inline vec beside(const real *const *p)
+/* A vector of those of SIDE sequences. */
+static inline vec beside(const few *v)
 {
 #ifndef NOTEBOOK_LSTM_JOIN
-    vec v;
+    vec all;
 
-    for (int n = 0; n < SIDE; n++)
-        memcpy((real *)&v + n * REST, p[n], sizeof(few));
-    return v;
+    memcpy(&all, v, sizeof all);
+    return all;
 #elif NOTEBOOK_LSTM_LANES == 8
     return (vec)NOTEBOOK_LSTM_JOIN(
-        *(const few *)p[0], *(const few *)p[1],
+        v[0], v[1],
         0, 1, 2, 3, 4, 5, 6, 7);
 #else
 #define NOTEBOOK_LSTM_PAIR(n) \
-    NOTEBOOK_LSTM_JOIN(*(const few *)p[n], *(const few *)p[n + 1], 0, 1, 2, 3, 4, 5, 6, 7)
+    NOTEBOOK_LSTM_JOIN(v[n], v[n + 1], 0, 1, 2, 3, 4, 5, 6, 7)
     return (vec)NOTEBOOK_LSTM_JOIN(
         NOTEBOOK_LSTM_PAIR(0), NOTEBOOK_LSTM_PAIR(2),
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 #undef NOTEBOOK_LSTM_PAIR
 #endif
 }
+
+/* One sequence's states, of which there may be fewer. */
+static inline few states(const real *p) { return (few){p[0], p[1]}; }
 #endif
 
 /* Place of a number among the sums of sequence q, whose vectors are `apart`. */
@@ -797,34 +802,31 @@ static inline real *place(vec *sums, size_t apart, size_t q, int at)
 /* From there on, of `count` sequences; lanes of others are of no account. */
 static inline vec get_sums(vec *sums, size_t apart, size_t q, int count, int at)
 {
-    const real *p[SIDE];
+    few v[SIDE];
 
     for (int i = 0; i < SIDE; i++)
-        p[i] = place(sums, apart, q + (size_t)(i < count ? i : 0), at);
-    return beside(p);
+        v[i] = *(const few *)place(sums, apart, q + (size_t)(i < count ? i : 0), at);
+    return beside(v);
 }
 
 /* Units of the rest from j on, of `count` sequences. */
 static inline vec get_states(real *const *c, int count, int j)
 {
-    const real *p[SIDE];
-    real room[SIDE][REST] = {{0}};
+    few v[SIDE];
 
     if (SIDE == 1)
         return get(c[0], j, 2);
-    for (int i = 0; i < count; i++)
-        memcpy(room[i], c[i], 2 * sizeof(real));
     for (int i = 0; i < SIDE; i++)
-        p[i] = room[i];
-    return beside(p);
+        v[i] = states(c[i < count ? i : 0]);
+    return beside(v);
 }
 
-static inline void put_states(real *const *states, int count, int j, vec v)
+static inline void put_states(real *const *to, int count, int j, vec v)
 {
     if (SIDE == 1)
-        put(states[0], j, 2, v);
+        put(to[0], j, 2, v);
     for (int i = 0; SIDE > 1 && i < count; i++)
-        memcpy(states[i], (real *)&v + i * REST, 2 * sizeof(real));
+        memcpy(to[i], (real *)&v + i * REST, 2 * sizeof(real));
 }
 
 /* From sums to the new state:

@@ -68,7 +68,7 @@ class Tile:
     @property
     def span_whole(self) -> int:
         """The same of vectors that are whole rows: a tile reads lines of the cache but once, so it
-        may take what comes from L2 meanwhile; fewer, longer turns gain 1 to 2 %."""
+        may take what comes from L2 meanwhile, in fewer and longer turns."""
         return 2 * self.span
 
     def vectors(self, count: int) -> tuple[str, ...]:
@@ -129,8 +129,8 @@ class Kernel:
 
     @property
     def side(self) -> int:
-        """Sums that a row has side by side of the units beyond whole blocks, if they fit. Not two
-        of cells whose rows are then not full, nor of no other units: narrow vectors would lose."""
+        """Sums of the units beyond whole blocks that share a row, if they fit. Where rows would not
+        be full, which costs narrow vectors more than it saves: four, and beside whole blocks."""
         left = self.hidden % self.block
         ways = (4, 2) if self.cell.even else (4,) if self.cell.split and self.hidden > left else ()
         return next((n for n in ways if n * left <= self.block), 1)

@@ -83,8 +83,9 @@ class Plan(Outline):
 
     @property
     def rest_sums(self) -> str:
-        """C: vectors before the sums of units beyond whole blocks."""
-        return f"{self.kernels[0].parts[-1].first} / LANES * {self.sums_step}"
+        """C: vectors before those of place u of the block beyond whole ones, among all sums."""
+        first = self.kernels[0].parts[-1].first
+        return f"{f'({first} + u)' if first else 'u'} / LANES * {self.sums_step}"
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

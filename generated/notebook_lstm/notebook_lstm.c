@@ -899,7 +899,7 @@ static NOTEBOOK_LSTM_INLINE void notebook_lstm_lstm_1_rest(
         vec *const s = sums + u / LANES * 4;
 
         if (ahead)
-            memcpy(s, ahead + 0 / LANES * 144 + u / LANES * 144, sizeof *s);
+            memcpy(s, ahead + u / LANES * 144, sizeof *s);
         else {
             s[0] = load(p[0] + u);
         }
@@ -978,7 +978,7 @@ static NOTEBOOK_LSTM_INLINE void notebook_lstm_lstm_4_rest(
         vec *const s = sums + u / LANES * 4;
 
         if (ahead)
-            memcpy(s, ahead + 0 / LANES * 144 + u / LANES * 144, sizeof *s);
+            memcpy(s, ahead + u / LANES * 144, sizeof *s);
         else {
             s[0] = load(p[0] + u);
         }

@@ -158,7 +158,7 @@ int notebook_lstm_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_f9999dae0f581351",
+    "notebook_lstm._notebook_lstm_5bb172faa48f65db",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

@@ -20,6 +20,7 @@ ROWS = 6  # most vectors in a tile of several gates; more would only need regist
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
 L2 = 1024 * 1024  # bytes; weights beyond are read for more rows, and asked for in time
+L3 = 16 * 1024 * 1024  # bytes; weights beyond come so slowly that even two rows ask for them
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,11 @@ class Kernel:
     def wide(self) -> bool:
         """Whether the caches of a core do not hold its weights beside all else."""
         return self.size * self.bytes > L2
+
+    @property
+    def far(self) -> bool:
+        """Whether they are in memory more than in a cache."""
+        return self.size * self.bytes > L3
 
     @property
     def projection(self) -> Product | None:

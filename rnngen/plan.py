@@ -16,6 +16,8 @@ from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level
 
 GROUP = 36  # rows: six tiles of six, or four of nine; their sums stay in a cache beside weights
 GROUPS = 4  # that share a reading of weights from beyond the caches of a core
+ASKED = 40  # rows of weights that a tile can ask for before it starts; of more it would wait
+ASKED_FAR = 256  # all that a cache holds at a time: that is worth waiting for
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
@@ -64,6 +66,11 @@ class Plan(Outline):
     def wide(self) -> bool:
         """Whether weights come from so far that more rows share them, and they are asked for."""
         return any(kernel.wide for kernel in self.kernels)
+
+    @property
+    def asked(self) -> int:
+        """Most rows of a panel that a tile asks for at once, rather than for none."""
+        return ASKED if not any(kernel.far for kernel in self.kernels) else ASKED_FAR
 
     @property
     def sums_step(self) -> int:

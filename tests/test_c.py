@@ -235,6 +235,13 @@ def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
     drive(s, tmp_path, tool("gcc"), [*SANITIZERS[sanitizer], *wide], ragged=sanitizer == "address")
 
 
+@pytest.mark.parametrize("flags", ["-DC9_LANES=1", "-march=native", "-march=native -DC9_REGISTERS=32"])
+def test_weights_asked_for(tool, tmp_path, flags):
+    """What large nets ask for ahead of time is theirs: here it is read instead."""
+    reading = "-D__builtin_prefetch(row, write, near)=(void)*(volatile const char *)(row)"
+    drive(CORPUS[9], tmp_path, tool("gcc"), [*SANITIZERS["address"], reading, *flags.split()], True)
+
+
 @pytest.mark.parametrize("s", CORPUS[:3], ids=lambda s: s.name)
 def test_valgrind(tool, tmp_path, s):
     """No uninitialised number decides anything, no byte is lost."""

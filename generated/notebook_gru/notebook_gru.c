@@ -525,12 +525,13 @@ static NOTEBOOK_GRU_INLINE void notebook_gru_panels_3(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void notebook_gru_tiles_3(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain,
-    vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n,
+    int from, int to, int chain, vec *sums, size_t next)
 {
     enum { MOST = NOTEBOOK_GRU_REGISTERS >= 32 ? 6 : NOTEBOOK_GRU_REGISTERS >= 16 ? 4 : 3 };
+    size_t tiles = (n + MOST - 1) / MOST;
 
-    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+    for (; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {

@@ -157,7 +157,7 @@ int notebook_gru_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_ccccf3fde4627a94",
+    "notebook_gru._notebook_gru_5dbb318d7973e593",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

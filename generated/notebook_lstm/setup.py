@@ -158,7 +158,7 @@ int notebook_lstm_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_5bb172faa48f65db",
+    "notebook_lstm._notebook_lstm_379fc13caca58367",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

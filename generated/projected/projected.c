@@ -640,12 +640,13 @@ static PROJECTED_NOINLINE void projected_product_1x9(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_1(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain,
-    vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n,
+    int from, int to, int chain, vec *sums, size_t next)
 {
     enum { MOST = 9 };
+    size_t tiles = (n + MOST - 1) / MOST;
 
-    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+    for (; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {
@@ -963,12 +964,13 @@ static PROJECTED_INLINE void projected_panels_4(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void projected_tiles_4(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain,
-    vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n,
+    int from, int to, int chain, vec *sums, size_t next)
 {
     enum { MOST = PROJECTED_REGISTERS >= 32 ? 6 : PROJECTED_REGISTERS >= 16 ? 3 : 2 };
+    size_t tiles = (n + MOST - 1) / MOST;
 
-    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+    for (; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {

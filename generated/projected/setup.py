@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_c1fc92240adce0d9",
+    "projected._projected_2213bedfc2f78ae1",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -639,12 +639,13 @@ static TONE_INLINE void tone_panels_1(
 
 /* The same for n vectors and some of the columns, in tiles of nearly equal size. */
 static void tone_tiles_1(
-    const row *p, const real *const *x, size_t n, int from, int to, int chain,
-    vec *sums, size_t next)
+    const row *p, const real *const *x, size_t n,
+    int from, int to, int chain, vec *sums, size_t next)
 {
     enum { MOST = 9 };
+    size_t tiles = (n + MOST - 1) / MOST;
 
-    for (size_t tiles = (n + MOST - 1) / MOST; tiles; tiles--) {
+    for (; tiles; tiles--) {
         const size_t rows = (n + tiles - 1) / tiles;
 
         switch (rows) {

@@ -177,7 +177,7 @@ def _parsed(data: bytes, place: str, folder: Path) -> Spec:
 
 def _read(name: str, scalar: Scalar) -> Any:
     """A scalar by the rules of its field, not YAML's; None if it has the wrong kind."""
-    kind = Spec.model_fields[name].annotation if name in Spec.model_fields else str
+    kind: object = Spec.model_fields[name].annotation if name in Spec.model_fields else str
     if kind in (int, bool, float) and not scalar.plain:
         return None
     if kind is bool:

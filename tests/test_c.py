@@ -235,7 +235,9 @@ def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
     drive(s, tmp_path, tool("gcc"), [*SANITIZERS[sanitizer], *wide], ragged=sanitizer == "address")
 
 
-@pytest.mark.parametrize("flags", ["-DC9_LANES=1", "-march=native", "-march=native -DC9_REGISTERS=32"])
+@pytest.mark.parametrize(
+    "flags", ["-DC9_LANES=1", "-march=native", "-march=native -DC9_REGISTERS=32"]
+)
 def test_weights_asked_for(tool, tmp_path, flags):
     """What large nets ask for ahead of time is theirs: here it is read instead."""
     reading = "-D__builtin_prefetch(row, write, near)=(void)*(volatile const char *)(row)"

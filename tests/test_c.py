@@ -235,13 +235,14 @@ def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
     drive(s, tmp_path, tool("gcc"), [*SANITIZERS[sanitizer], *wide], ragged=sanitizer == "address")
 
 
-@pytest.mark.parametrize(
-    "flags", ["-DC9_LANES=1", "-march=native", "-march=native -DC9_REGISTERS=32"]
-)
-def test_weights_asked_for(tool, tmp_path, flags):
+@pytest.mark.parametrize("flags", ["LANES=1", "LANES=8 -DWIDE_REGISTERS=16", "REGISTERS=32"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_asked_for(tool, tmp_path, cell, flags):
     """What large nets ask for ahead of time is theirs: here it is read instead."""
+    s = spec(name="wide", cell=cell, input_size=150, hidden_size=301)
     reading = "-D__builtin_prefetch(row, write, near)=(void)*(volatile const char *)(row)"
-    drive(CORPUS[9], tmp_path, tool("gcc"), [*SANITIZERS["address"], reading, *flags.split()], True)
+    options = [*SANITIZERS["address"], reading, *f"-march=native -DWIDE_{flags}".split()]
+    drive(s, tmp_path, tool("gcc"), options, ragged=True)
 
 
 @pytest.mark.parametrize("s", CORPUS[:3], ids=lambda s: s.name)

@@ -33,7 +33,7 @@ CORPUS = [
     guest(name="c5", cell="rnn", nonlinearity="relu", input_size=20, hidden_size=3, num_layers=2),
     guest(name="c6", input_size=1, hidden_size=1, dtype="float64", proj_size=0),
     guest(name="c7", proj_size=20, hidden_size=40, input_size=5, bidirectional=True),
-    guest(name="c8", input_size=150, hidden_size=140, proj_size=137),
+    guest(name="c8", input_size=150, hidden_size=230, proj_size=137),
     guest(name="c9", cell="gru", input_size=3, hidden_size=202, num_layers=2, dtype="float64"),
 ]
 UNIDIRECTIONAL = [s for s in CORPUS if not s.bidirectional]

@@ -68,7 +68,7 @@ def test_matches_torch(part):
 @pytest.mark.full
 @pytest.mark.parametrize("part", range(20))
 def test_matches_torch_at_length(part):
-    """As much of the full product as ten minutes hold, drawn once and for all."""
+    """A part of the full product, drawn once and for all."""
     everything = [dict(zip(FACTORS, row, strict=True)) for row in product(*FACTORS.values())]
     drawn = random.Random(part).sample([row for row in everything if possible(row)], 160)
     assert not misses(drawn, f"full{part}_")

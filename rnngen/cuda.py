@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rnngen import plan, strategy
 from rnngen.cells import Cell
+from rnngen.grid import Grid
 from rnngen.model import Model, Pass
 from rnngen.outline import Outline
 from rnngen.plan import Plan
@@ -31,7 +32,7 @@ class CudaPlan(Outline):
     """All that a template of the CUDA code may ask."""
 
     layers: tuple[Layer, ...]
-    residences: tuple[Residence, ...]  # of strategies sm and cluster, the best first
+    residences: tuple[Residence, ...]  # of strategies sm, cluster and grid, the best first
     step: bool  # whether there is strategy step
 
     @property
@@ -46,9 +47,19 @@ class CudaPlan(Outline):
         return (*names, "step") if self.step else tuple(names)
 
     @property
+    def clusters(self) -> bool:
+        """Whether there is strategy cluster."""
+        return any(fit.cluster for fit in self.residences)
+
+    @property
+    def grid(self) -> Grid | None:
+        """Strategy grid, if there is."""
+        return next((fit for fit in self.residences if isinstance(fit, Grid)), None)
+
+    @property
     def unusual(self) -> bool:
         """Whether some clusters have more blocks than those that every device has room for."""
-        return any(fit.blocks > strategy.PORTABLE for fit in self.residences)
+        return any(fit.cluster and fit.blocks > strategy.PORTABLE for fit in self.residences)
 
     @property
     def choice(self) -> bool:
@@ -163,17 +174,24 @@ class CudaPlan(Outline):
 
     @property
     def areas(self) -> tuple[tuple[str, str, str], ...]:
-        """C: type, name and start of what the workspace holds behind the sums of x."""
-        sizes = [("real", "sums", f"(size_t)stretch * in->B * {self.sums_row}")]
+        """C: type, name and start of what the workspace holds."""
+        sizes = [("uint64_t", "packets", str(self.packets))] * bool(self.packets)
+        sizes += [("real", "sums", f"(size_t)stretch * in->B * {self.sums_row}")]
         sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
         sizes += [(self.number, "spare", f"in->B * {self.spare_row}")] * bool(self.spare_row)
         sizes += [(self.number, name, f"in->T * in->B * {self.output}") for name in self.buffers]
         ends = [f"{name} + {size}" for _, name, size in sizes]
         pairs = zip(sizes, sizes[1:], ends, strict=False)
-        return tuple(
+        first = sizes[0][0], sizes[0][1], f"static_cast<{sizes[0][0]} *>(workspace)"
+        return first, *(
             (to, name, end if to == kind else f"reinterpret_cast<{to} *>({end})")
             for (kind, _, _), (to, name, _), end in pairs
         )
+
+    @property
+    def packets(self) -> int:
+        """Numbers that strategy grid has on their way, eight bytes each."""
+        return self.grid.packets if self.grid else 0
 
     @property
     def workspace_row(self) -> int:
@@ -223,7 +241,7 @@ class CudaPlan(Outline):
         state = len(self.model.passes) * sum(self.state_sizes.values())
         return {
             "state_bytes": state * number,
-            "workspace_bytes": self.stretch * self.sums_row * real,
+            "workspace_bytes": self.stretch * self.sums_row * real + 8 * self.packets,
             "workspace_bytes_per_sequence": self.own_row * real + self.spare_row * number,
             "workspace_bytes_per_step": self.buffers_row * number,
         }
@@ -254,7 +272,8 @@ def decide(model: Model) -> Plan | CudaPlan:
     residences: tuple[Residence, ...] = ()
     if spec.dtype != "float64" and not spec.proj_size:
         gates, half = len(model.cell.gates), model.dtype.half
-        residences = strategy.choose(gates, spec.hidden_size, spec.isa, half)
+        sizes = gates, spec.hidden_size, spec.isa, half, spec.num_directions
+        residences = strategy.choose(*sizes)
     enough = bool(residences) and strategy.sure(residences[-1], spec.isa)
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
     return CudaPlan(model, TARGETS["cuda"], layers, residences, not enough)

@@ -18,7 +18,7 @@ SENDING = 225  # cycles that h takes to another multiprocessor, beyond those of 
 
 @dataclass(frozen=True)
 class Residence(ABC):
-    """Sequences in one multiprocessor, or the `blocks` of a cluster."""
+    """Sequences in one multiprocessor, the `blocks` of a cluster or those of a grid."""
 
     gates: int  # G
     hidden: int  # H
@@ -38,8 +38,13 @@ class Residence(ABC):
         return self.blocks > 1
 
     @property
+    def sending(self) -> int:
+        """Cycles that h takes to other blocks, beyond those of a barrier."""
+        return SENDING * self.cluster
+
+    @property
     def shares(self) -> bool:
-        """Whether a cluster can have several sequences where it else has one."""
+        """Whether blocks can have several sequences together where they else have one."""
         return False
 
     @property
@@ -111,4 +116,4 @@ class Residence(ABC):
     @property
     def whose(self) -> str:
         """Who has which units, for a comment."""
-        return f"{self.units} units to each of {self.blocks} blocks; " if self.cluster else ""
+        return f"{self.units} units to each of {self.blocks} blocks; " if self.blocks > 1 else ""

@@ -1,14 +1,18 @@
 """Strategy: how a CUDA network's recurrence runs, by what it is predicted to take.
 
 `sm` keeps sequences in one multiprocessor, weights in registers and shared memory, for all steps of
-a launch. `cluster` does so with 2, 4, 8 or 16 multiprocessors, each with its share of the units.
-`step` launches a tiled product and the cell for each step, whatever the size.
+a launch. `cluster` does so with 2, 4, 8 or 16 multiprocessors, each with its share of the units;
+`grid` with up to all of them, in float32, where no cluster has room. `step` launches a tiled
+product and the cell for each step, whatever the size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from math import ceil
 
+from rnngen.grid import Grid
 from rnngen.quads import Quads
 from rnngen.residence import Residence
 from rnngen.tiles import Tiles
@@ -16,13 +20,17 @@ from rnngen.tiles import Tiles
 SHARED = 99 * 1024  # bytes of a block that every architecture since sm_80 has
 MORE_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
 BLOCKS = {"sm_90": 16, "sm_100": 16, "sm_120": 8}  # of a cluster at most, where there are clusters
+# Multiprocessors of an A100, of an H100 (SXM) or H200, a B200, an RTX 5080.
+PROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "sm_120": 84}
 PORTABLE = 8  # blocks that every device with clusters has room for
 BETTER = 1.25  # more than those, for which a device may lack room, have to be so much better
 UNKNOWN = ("auto", "native")  # values of isa that leave open which architecture it is
-MANY = (1, 2, 4)  # sequences of a cluster in float32
+MANY = (1, 2, 4)  # sequences that blocks have together in float32
 
 
-def choose(gates: int, hidden: int, isa: str, half: bool = False) -> tuple[Residence, ...]:
+def choose(
+    gates: int, hidden: int, isa: str, half: bool = False, directions: int = 1
+) -> tuple[Residence, ...]:
     """The best way to keep weights on the chip, then ways for devices that have no room for it.
 
     None if weights do not fit; a last one may still be for some devices only, see `sure`.
@@ -34,17 +42,21 @@ def choose(gates: int, hidden: int, isa: str, half: bool = False) -> tuple[Resid
         chosen.append(best)
         most = 1 if best.blocks <= PORTABLE else PORTABLE
         ways = [] if sure(best, isa) else [way for way in ways if way.blocks <= most]
+    if not half and not (chosen and (sure(chosen[-1], isa) or isa not in UNKNOWN)):
+        grids = [way for way in _grids(gates, hidden, isa, directions) if _fits(way, isa)]
+        chosen += sorted(grids, key=_cost)[:1]
     return tuple(chosen)
 
 
 def sure(way: Residence, isa: str) -> bool:
     """Whether every device that `isa` stands for has room for it."""
-    return not way.cluster or (isa not in UNKNOWN and way.blocks <= PORTABLE)
+    return way.strategy == "sm" or (way.cluster and isa not in UNKNOWN and way.blocks <= PORTABLE)
 
 
 def _cost(way: Residence) -> float:
     """How soon a step is over and, as much, how many sequences can be done at once."""
-    return way.cycles * way.each * (BETTER if way.blocks > PORTABLE else 1)
+    unusual = way.cluster and way.blocks > PORTABLE
+    return way.cycles * way.each * (BETTER if unusual else 1)
 
 
 def _fits(way: Residence, isa: str) -> bool:
@@ -65,3 +77,13 @@ def _ways(gates: int, hidden: int, isa: str, half: bool) -> Iterator[Residence]:
         parts = (1, 2, 4, 8) if blocks > 1 else (1, 2, 4, 8, 16)
         many = MANY if blocks > 1 else (1,)
         yield from (Quads(gates, hidden, blocks, n, m) for n in parts for m in many if m <= n)
+
+
+def _grids(gates: int, hidden: int, isa: str, directions: int) -> Iterator[Grid]:
+    """In as many blocks as the device has room for, both directions at once."""
+    most = PROCESSORS.get(isa, min(PROCESSORS["sm_80"], PROCESSORS["sm_90"])) // directions
+    for units in range(4, 66, 2):
+        blocks = ceil(hidden / units)
+        if 1 < blocks <= most and units == 2 * ceil(hidden / blocks / 2):
+            for parts, many in product((4, 8, 16, 32), MANY[1:]):
+                yield Grid(gates, hidden, blocks, parts, many, directions)

@@ -74,9 +74,19 @@ CLUSTER += [
         ("rnn", 601, {"isa": "sm_90"}),
     )
 ]
+GRID = [
+    {"cell": cell, "input_size": 3, "hidden_size": h, "isa": "sm_80", **more}
+    for cell, h, more in (
+        ("lstm", 129, {}),
+        ("lstm", 133, {"num_layers": 2, "bidirectional": True, "batch_first": True}),
+        ("gru", 201, {"bidirectional": True}),
+        ("gru", 160, {"bias": False}),
+        ("rnn", 301, {"nonlinearity": "relu", "num_layers": 2}),
+        ("lstm", 640, {"isa": "sm_120"}),
+    )
+]
 STEP = [
     {"cell": "lstm", "input_size": 40, "hidden_size": 7, "proj_size": 3, "bidirectional": True},
-    {"cell": "lstm", "input_size": 3, "hidden_size": 130, "num_layers": 2, "isa": "sm_80"},
     {"cell": "lstm", "input_size": 3, "hidden_size": 5, "dtype": "float64", "bias": False},
     {"cell": "gru", "input_size": 3, "hidden_size": 17, "dtype": "float64", "bidirectional": True},
     {"cell": "rnn", "input_size": 9, "hidden_size": 3, "dtype": "float64", "batch_first": True},
@@ -95,12 +105,13 @@ ALL = pytest.mark.parametrize(
     [
         {"cell": "gru", "hidden_size": 33},
         {"cell": "gru", "hidden_size": 131},
+        {"cell": "gru", "hidden_size": 155, "isa": "sm_80"},
         {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
         {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
         {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
         {"cell": "gru", "hidden_size": 195, "dtype": "float16", "isa": "sm_80"},
     ],
-    ids=["sm", "cluster", "step", "sm in 16 bits", "cluster in 16 bits", "step in 16 bits"],
+    ids=["sm", "cluster", "grid", "step", "sm in 16 bits", "cluster in 16 bits", "step in 16 bits"],
 )
 CASES = [  # rows of one block of products and of several, of either kind
     Case(steps, batch, ragged, states, batch_first=False)
@@ -126,12 +137,19 @@ def beside_torch(network):
 
 @pytest.mark.parametrize(
     ("strategy", "fields"),
-    [("sm", f) for f in SM] + [("cluster", f) for f in CLUSTER] + [("step", f) for f in STEP],
+    [
+        *[("sm", f) for f in SM],
+        *[("cluster", f) for f in CLUSTER],
+        *[("grid", f) for f in GRID],
+        *[("step", f) for f in STEP],
+    ],
     ids=words,
 )
-def test_torch_in_float64(strategy, fields):
+def test_torch_in_float64(strategy, fields, monkeypatch):
     network = net(**fields)
     assert network.plan.strategy == strategy
+    if strategy == "grid":
+        monkeypatch.setenv("SHIM_PROCESSORS", str(2 * network.plan.grid.resident))
     report = beside_torch(network)
     assert report.ok, report
     if network.plan.half:  # torch rounds every sum
@@ -273,15 +291,15 @@ def test_shapes_of_torch(kind):
     assert h.shape == (1, 0, units)
 
 
-@pytest.mark.parametrize("room", [0, 8, 16])
+@pytest.mark.parametrize("room", [0, 1, 8, 16])
 @pytest.mark.parametrize(
     ("fields", "ways"),
     [
         ({"hidden_size": 128}, {0: "sm", 8: "cluster4"}),
-        ({"hidden_size": 256}, {0: "step", 8: "cluster8"}),
-        ({"hidden_size": 384}, {0: "step", 8: "cluster8", 16: "cluster16"}),
-        ({"hidden_size": 440}, {0: "step", 16: "cluster16"}),
-        ({"hidden_size": 768, "cell": "rnn"}, {0: "step", 8: "cluster8", 16: "cluster16"}),
+        ({"hidden_size": 256}, {0: "step", 1: "grid", 8: "cluster8"}),
+        ({"hidden_size": 384}, {0: "step", 1: "grid", 8: "cluster8", 16: "cluster16"}),
+        ({"hidden_size": 440}, {0: "step", 1: "grid", 16: "cluster16"}),
+        ({"hidden_size": 133, "isa": "sm_80"}, {0: "step", 1: "grid"}),
         (
             {"hidden_size": 768, "cell": "rnn", "dtype": "float16"},
             {0: "step", 8: "cluster8", 16: "cluster16"},
@@ -290,8 +308,9 @@ def test_shapes_of_torch(kind):
     ids=words,
 )
 def test_a_device_takes_the_way_that_it_has_room_for(fields, ways, room, monkeypatch):
-    """Such as an A100, without clusters, with what is compiled for all."""
-    monkeypatch.setenv("SHIM_CLUSTER", str(room))
+    """Such as an A100, without clusters, and a part of one, with what is compiled for all."""
+    monkeypatch.setenv("SHIM_CLUSTER", str(room if room > 1 else 0))
+    monkeypatch.setenv("SHIM_PROCESSORS", str(108 if room else 1))
     network = net(**fields)
     assert network.plan.ways == tuple(ways[most] for most in sorted(ways, reverse=True))
     way = ways[max(most for most in ways if most <= room)]
@@ -604,6 +623,7 @@ def test_samples_are_compiled_without_warnings():
     "fields",
     [
         {"cell": "gru", "input_size": 3, "hidden_size": 150, "isa": "sm_90", "bidirectional": True},
+        {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True},
         {"cell": "lstm", "input_size": 17, "hidden_size": 21, "num_layers": 3},
         {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "bidirectional": True},
         {"cell": "rnn", "input_size": 33, "hidden_size": 17, "num_layers": 2, "dtype": "float64"},
@@ -633,7 +653,8 @@ def test_lengths_beyond_the_memory_of_numbers_are_refused():
         tensors.integers(np.array([1, 2**31]), "cpu")
 
 
-SIZES = {"sm": 19, "cluster": 133, "step": 18, "sm 16": 19, "cluster 16": 133, "step 16": 18}
+SIZES = {"sm": 19, "cluster": 133, "grid": 157, "step": 18}
+SIZES |= {"sm 16": 19, "cluster 16": 133, "step 16": 18}
 
 
 @pytest.mark.full
@@ -656,6 +677,9 @@ def test_every_combination(strategy, cell, layers, bidirectional, bias):
         fields |= {"isa": "sm_80", "hidden_size": 270} if half else {"dtype": "float64"}
     elif cell == "projected":
         pytest.skip("strategy step has projections, the others none")
+    elif strategy == "grid":
+        fields["isa"] = "sm_80"
+        fields["hidden_size"] *= 1 if cell in ("lstm", "gru") else 2
     elif strategy == "cluster":
         fields["isa"] = "sm_90" if cell in ("lstm", "gru") else "sm_120"
         fields["hidden_size"] *= 1 if cell in ("lstm", "gru") else 2

@@ -19,6 +19,7 @@ import rnngen
 from rnngen import build, compiler, package, processor, render, run, strategy
 from rnngen.cuda import CudaPlan
 from rnngen.errors import BuildError, DeviceError, WeightsError
+from rnngen.grid import Grid
 from rnngen.targets import ARCHITECTURES, TARGETS
 from rnngen.tiles import Tiles
 
@@ -28,9 +29,12 @@ NETS = {
     "cluster lstm": {"cell": "lstm", "hidden_size": 256, "bidirectional": True},
     "cluster gru, weights in shared memory": {"cell": "gru", "hidden_size": 448},
     "cluster rnn": {"cell": "rnn", "hidden_size": 256, "nonlinearity": "relu"},
+    "grid lstm": {"cell": "lstm", "hidden_size": 1024, "isa": "sm_90"},
+    "grid gru, weights in shared memory": {"cell": "gru", "hidden_size": 900, "isa": "sm_80"},
+    "grid rnn": {"cell": "rnn", "hidden_size": 600, "isa": "sm_80", "bidirectional": True},
     "sm gru": {"cell": "gru", "input_size": 64, "hidden_size": 128, "num_layers": 2},
     "sm rnn": {"cell": "rnn", "input_size": 1, "hidden_size": 20},
-    "step gru": {"cell": "gru", "input_size": 3, "hidden_size": 700, "bidirectional": True},
+    "step gru": {"cell": "gru", "input_size": 3, "hidden_size": 1700, "bidirectional": True},
     "step lstm, projected": {"cell": "lstm", "input_size": 3, "hidden_size": 40, "proj_size": 7},
     "step rnn, float64": {"cell": "rnn", "input_size": 3, "hidden_size": 20, "dtype": "float64"},
     "sm lstm, float16": {"cell": "lstm", "hidden_size": 64, "dtype": "float16", "num_layers": 2},
@@ -84,7 +88,8 @@ def test_no_size_spills(cell, isa, dtype, nvcc, tmp_path):
     for hidden in range(1, 1400):
         p = plan(cell=cell, hidden_size=hidden, isa=isa, dtype=dtype)
         for fit in p.residences:
-            kind = replace(fit, hidden=1), fit.threads, fit.words, bool(fit.rest)
+            blocks = 1 if isinstance(fit, Grid) else fit.blocks
+            kind = replace(fit, hidden=1, blocks=blocks), fit.threads, fit.words, bool(fit.rest)
             kinds.setdefault(kind, (fit.words / fit.registers, p))
     fullest = max(full for full, _ in kinds.values())
     for full, p in kinds.values():
@@ -96,7 +101,8 @@ def test_no_size_spills(cell, isa, dtype, nvcc, tmp_path):
 def test_time_loop(name, nvcc, tmp_path):
     """Its machine code reads no weight from memory, and nothing from local memory.
 
-    There is one barrier in strategy sm, none in a cluster, which sends messages instead.
+    There is one barrier in strategies sm and grid, which polls packets as well; none in a cluster,
+    which sends messages instead.
     """
     p = plan(**NETS[name])
     fit = p.residences[0]
@@ -109,7 +115,10 @@ def test_time_loop(name, nvcc, tmp_path):
         assert not re.search(r"\b(LDL|STL|MEMBAR|UCGABAR_\w+)\b", loop)
         cells = 4 if p.half else 1  # of a thread
         loads = cells * (p.gates + 2)  # sums of x; starts, lengths
-        assert len(re.findall(r"\bLDG\b", loop)) <= loads
+        grid = fit.strategy == "grid"  # whose loop over sequences is around that over steps
+        assert len(re.findall(r"\bLDG\S*(?<!STRONG\.GPU) ", loop)) <= loads * (1 + grid)
+        assert bool(re.search(r"\bLDG\.E\.128\.STRONG\.GPU\b", loop)) == grid
+        assert not (grid and re.search(r"\bCCTL\b", loop))
         several = re.search(r"ILi(\d)E", kernel)
         words = fit.words * int(several[1] if several else 1)
         kind, count = ("HMMA", words // 4) if p.half else ("FFMA", words)
@@ -251,9 +260,19 @@ def test_cards(monkeypatch, tmp_path):
     assert processor.cards() == ("NVIDIA H200",)
 
 
-LARGEST = {  # of RNN, GRU and LSTM that stay on the chip
-    "float32": {"sm_80": (256, 152, 128), "sm_90": (1136, 672, 576), "sm_120": (640, 400, 320)},
-    "float16": {"sm_80": (256, 192, 160), "sm_90": (1312, 672, 544), "sm_120": (864, 384, 288)},
+LARGEST = {  # of RNN, GRU and LSTM that stay on the chip: in a cluster or less, in a grid
+    "float32": {
+        "sm_80": ((256, 152, 128), (2592, 1664, 1344)),
+        "sm_90": ((1136, 672, 576), (3168, 1984, 1600)),
+        "sm_120": ((640, 400, 320), (2016, 1344, 1024)),
+        "auto": ((1136, 672, 576), (2160, 1408, 1088)),
+    },
+    "float16": {
+        "sm_80": ((256, 192, 160), (0, 0, 0)),
+        "sm_90": ((1312, 672, 544), (0, 0, 0)),
+        "sm_120": ((864, 384, 288), (0, 0, 0)),
+        "auto": ((1312, 672, 544), (0, 0, 0)),
+    },
 }
 
 
@@ -262,10 +281,14 @@ LARGEST = {  # of RNN, GRU and LSTM that stay on the chip
 @pytest.mark.parametrize("dtype", LARGEST)
 def test_what_a_chip_holds(gates, isa, dtype):
     """All weights have a place, with no gap up to the largest size."""
-    sizes = []
-    for hidden in range(1, 1400):
+    column = {1: 0, 3: 1, 4: 2}[gates]
+    largest = [sizes[column] for sizes in LARGEST[dtype][isa]]
+    sample = {*range(1, 1400, 5), *range(1400, 3400, 50), *largest, *(n + 1 for n in largest)}
+    held: dict[bool, set[int]] = {False: set(), True: {0}}
+    for hidden in sample - {0}:
         for fit in strategy.choose(gates, hidden, isa, half=dtype == "float16"):
-            sizes.append(hidden)
+            grid = isinstance(fit, Grid)
+            held[grid].add(hidden)
             assert fit.threads % 128 == 0
             assert fit.threads >= fit.lanes
             tiles = isinstance(fit, Tiles)
@@ -273,11 +296,11 @@ def test_what_a_chip_holds(gates, isa, dtype):
             assert (32 * fit.spans if tiles else 4 * fit.width) >= hidden
             assert fit.units * fit.active >= hidden > fit.units * (fit.active - 1)
             assert fit.shared <= strategy.MORE_SHARED["sm_90"]
-            assert fit.active <= fit.blocks <= strategy.BLOCKS.get(isa, 16)
+            most = strategy.PROCESSORS.get(isa, 108) if grid else strategy.BLOCKS.get(isa, 16)
+            assert fit.active <= fit.blocks <= most
             assert not fit.cluster or isa != "sm_80"
-    assert set(sizes) == set(range(1, max(sizes) + 1))
-    largest = LARGEST[dtype]["sm_90" if isa == "auto" else isa]
-    assert max(sizes) == largest[{1: 0, 3: 1, 4: 2}[gates]]
+    assert [max(held[False]), max(held[True])] == largest
+    assert held[False] | held[True] >= {n for n in sample if n <= max(largest)}
 
 
 def test_many_sequences_take_turns():

@@ -25,7 +25,9 @@ KINDS = {
     "sm, weights in shared memory": {"cell": "lstm", "hidden_size": 128, "isa": "sm_80"},
     "cluster": {"cell": "lstm", "hidden_size": 260},
     "cluster, weights in shared memory": {"cell": "gru", "hidden_size": 448},
-    "step": {"cell": "gru", "hidden_size": 700},
+    "grid": {"cell": "gru", "hidden_size": 700},
+    "grid, both directions": {"cell": "lstm", "hidden_size": 600, "bidirectional": True},
+    "step": {"cell": "gru", "hidden_size": 2100},
     "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
     "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},
     "sm, float16": {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
@@ -46,8 +48,9 @@ KINDS = {
 }
 EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 WIDTHS = {"sm": {"hidden_size": 20}, "cluster": {"hidden_size": 260}}
+WIDTHS |= {f"{k}, 16 bits": {**v, "dtype": "bfloat16"} for k, v in WIDTHS.items()}
+WIDTHS["grid"] = {"hidden_size": 700}
 WIDTHS["step"] = {"hidden_size": 20, "dtype": "float64"}
-WIDTHS |= {f"{k}, 16 bits": {**v, "dtype": "bfloat16"} for k, v in WIDTHS.items() if k != "step"}
 WIDTHS["step, 16 bits"] = {"hidden_size": 600, "dtype": "float16"}
 
 

@@ -20,6 +20,7 @@ SM = {"cell": "gru", "input_size": 20, "hidden_size": 40, "num_layers": 2, "bidi
 LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110, "isa": "sm_80"}
 CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 SIXTEEN = {"cell": "lstm", "input_size": 3, "hidden_size": 310, "isa": "sm_90"}
+GRID = {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True}
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
 PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
 
@@ -104,6 +105,48 @@ MUTANTS = {
     ),
     "sixteen blocks, eight sent to": (SIXTEEN, "from < 16; from +=", "from < 8; from +="),
     "idle lanes send what they have": (CLUSTER, "idle ? 0 : h_j", "h_j / (1 - idle)"),
+    "grid: numbers of an earlier launch": (
+        GRID,
+        "cudaMemsetAsync(call.packets, 0,",
+        "cudaMemsetAsync(call.packets, 0, 0 *",
+    ),
+    "grid: h of the step before": (
+        GRID,
+        "sent % 2 * packed, sent);",
+        "sent % 2 * packed, sent - 1);",
+    ),
+    "grid: one place for h": (GRID, "set + number % 2 * packed", "set"),
+    "grid: no barrier behind what is received": (
+        GRID,
+        "    }\n    __syncthreads();\n}",
+        "    }\n}",
+    ),
+    "grid: one memory for h": (GRID, "shared + sent % 2 * one, set", "shared, set"),
+    "grid: the first pairs only": (GRID, "from < all; from +=", "from < all / 2; from +="),
+    "grid: pairs of the neighbour": (GRID, "p / pairs * ", "p / (pairs + 1) * "),
+    "grid: the odd value is not sent": (GRID, "first + place < 2 * pairs", "first + place < 155"),
+    "grid: idle lanes send what they have": (GRID, "idle ? 0 : h_j", "h_j / (1 - idle)"),
+    "grid: h_0 is not sent": (GRID, "        if (steps)\n            send(sent + 1);\n", ""),
+    "grid: sent after the last step": (GRID, "if (done + 1 < steps)", "if (done < steps)"),
+    "grid: states of the first set": (GRID, "s.B + sequence) * 155", "s.B) * 155"),
+    "grid: sets without turns": (
+        GRID,
+        "sequence < s.B;\n         sequence += (int)gridDim.z * SEQUENCES",
+        "sequence < s.B;\n         sequence += s.B",
+    ),
+    "grid: both directions in one place": (GRID, "(blockIdx.z * 2 + blockIdx.y)", "blockIdx.z"),
+    "grid: a place for each set": (
+        GRID,
+        "* 2 + blockIdx.y) * 2 * packed",
+        "+ blockIdx.y) * 2 * packed",
+    ),
+    "grid: more blocks than there is room for": (
+        GRID,
+        "min(processors / ",
+        "min(2 * processors / ",
+    ),
+    "grid: units of the first block": (GRID, "(int)blockIdx.x * 5", "0 * 5"),
+    "grid: what lies beyond h": (GRID, "shared[k] = make_float4(0, 0, 0, 0);", "(void)k;"),
     "product without the barrier before loading": (
         STEP,
         "    do {\n        __syncthreads();",
@@ -229,7 +272,7 @@ def test_mutant(name, monkeypatch):
 @pytest.mark.parametrize(
     "fields",
     [
-        *(SM, LSTM, CLUSTER, SIXTEEN, STEP, PROJECTED),
+        *(SM, LSTM, CLUSTER, SIXTEEN, GRID, STEP, PROJECTED),
         *(SM_16, KEPT_16, CLUSTER_16, STEP_16, PROJECTED_16),
     ],
 )

@@ -288,7 +288,7 @@ template <class Kernel> static cudaError_t gpu_fits(Kernel *kernel, int threads,
 }
 
 /* Blocks for the products of so many rows and units. */
-template <int ROWS> static dim3 gpu_grid(long long rows, int units)
+template <int ROWS> static dim3 gpu_blocks(long long rows, int units)
 {
     const long long across = gpu_lines * ROWS, along = gpu_units;
 
@@ -435,7 +435,7 @@ static cudaError_t gpu_sum_input(
     const gpu_call &call, const gpu_stretch &s, const gpu_layers &layers)
 {
     return gpu_launch(
-        call.stream, gpu_input<ROWS>, gpu_grid<ROWS>((long long)s.count * s.B, 128), 128,
+        call.stream, gpu_input<ROWS>, gpu_blocks<ROWS>((long long)s.count * s.B, 128), 128,
         gpu_product_bytes<ROWS, 3>(), nullptr, s, layers);
 }
 

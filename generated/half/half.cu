@@ -299,7 +299,7 @@ template <class Kernel> static cudaError_t half_fits(Kernel *kernel, int threads
 }
 
 /* Blocks for the products of so many rows and units. */
-template <int ROWS> static dim3 half_grid(long long rows, int units)
+template <int ROWS> static dim3 half_blocks(long long rows, int units)
 {
     const long long across = half_lines * ROWS, along = half_units;
 
@@ -638,7 +638,7 @@ static cudaError_t half_sum_input(
     const half_call &call, const half_stretch &s, const half_layers &layers)
 {
     return half_launch(
-        call.stream, half_input<ROWS>, half_grid<ROWS>((long long)s.count * s.B, 256), 128,
+        call.stream, half_input<ROWS>, half_blocks<ROWS>((long long)s.count * s.B, 256), 128,
         half_product_bytes<ROWS, 4>(), nullptr, s, layers);
 }
 

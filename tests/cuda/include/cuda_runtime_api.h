@@ -1,7 +1,7 @@
 /* Stands in for CUDA's header where there is no device: g++ compiles a generated .cu file as it is, and
  * its kernels run on the processor.
  *
- * Each thread of a block is a fiber; blocks run one after the other. Fibers take turns in an order that
+ * Each thread of a block is a fiber; blocks run one after the other, unless they are launched together. Fibers take turns in an order that
  * SHIM_SEED shuffles, so that what lacks a barrier goes wrong. Shared memory starts as NaN, and a
  * write behind it, a barrier that some threads never reach or a fiber that waits for ever makes the
  * launch answer cudaErrorLaunchFailure. What it cannot show: memory order, time, and whether a real
@@ -32,6 +32,10 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+struct alignas(8) float2 {
+    float x, y;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
@@ -42,6 +46,7 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorLaunchOutOfResources = 701,
+    cudaErrorCooperativeLaunchTooLarge = 720,
     cudaErrorNotSupported = 801,
     cudaErrorInvalidClusterSize = 912,
     cudaErrorLaunchFailure = 719,
@@ -54,16 +59,21 @@ enum cudaFuncAttribute {
 typedef struct CUstream_st *cudaStream_t;
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrCooperativeLaunch = 95,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
     cudaDevAttrClusterLaunch = 120
 };
-enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+enum cudaLaunchAttributeID {
+    cudaLaunchAttributeCooperative = 2,
+    cudaLaunchAttributeClusterDimension = 4
+};
 struct cudaLaunchAttribute {
     cudaLaunchAttributeID id;
     struct {
         struct {
             unsigned x, y, z;
         } clusterDim;
+        int cooperative;
     } val;
 };
 struct cudaLaunchConfig_t {
@@ -100,10 +110,11 @@ inline unsigned char *memory_of(unsigned rank)
     return reinterpret_cast<unsigned char *>(more[rank - 1].get());
 }
 
-/* The blocks of one cluster, from `first` on in x. */
-inline bool run_cluster(dim3 first, unsigned count, size_t shared_bytes)
+/* So many blocks at once, from the first on. */
+inline bool run_blocks(unsigned first, unsigned count, size_t shared_bytes)
 {
     Machine &m = machine;
+    const dim3 &grid = m.grid;
 
     m.error = nullptr;
     m.at_cluster = 0;
@@ -111,7 +122,7 @@ inline bool run_cluster(dim3 first, unsigned count, size_t shared_bytes)
     m.blocks.resize(count);
     for (unsigned r = 0; r < count; r++) {
         Block &b = m.blocks[r];
-        b.index = dim3(first.x + r, first.y, first.z);
+        b.index = dim3((first + r) % grid.x, (first + r) / grid.x % grid.y, (first + r) / grid.x / grid.y);
         b.rank = r;
         b.memory = memory_of(r);
         b.warps.resize((m.threads + 31) / 32);
@@ -130,7 +141,7 @@ inline bool run_cluster(dim3 first, unsigned count, size_t shared_bytes)
             if (b.memory[n] != 0xfe)
                 m.error = "a write behind shared memory";
     if (m.error)
-        fprintf(stderr, "shim: %s, block %u %u %u\n", m.error, first.x, first.y, first.z);
+        fprintf(stderr, "shim: %s, block %u\n", m.error, first);
     return !m.error;
 }
 
@@ -166,10 +177,28 @@ inline bool has_room(const void *kernel, unsigned blocks)
            && (blocks <= 8 || allowed(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed));
 }
 
+/* Multiprocessors: SHIM_PROCESSORS, else few, so that sequences soon have to take turns. */
+inline unsigned processors()
+{
+    const char *all = getenv("SHIM_PROCESSORS");
+
+    return all ? (unsigned)atoi(all) : 24;
+}
+
+/* Blocks that run at once: those of a cluster, or all of a grid that is launched together. */
+inline unsigned at_once(const cudaLaunchConfig_t &c)
+{
+    if (!c.numAttrs)
+        return 1;
+    if (c.attrs[0].id == cudaLaunchAttributeClusterDimension)
+        return c.attrs[0].val.clusterDim.x;
+    return c.gridDim.x * c.gridDim.y * c.gridDim.z;
+}
+
 inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), void *argument)
 {
     Machine &m = machine;
-    const unsigned count = c.numAttrs ? c.attrs[0].val.clusterDim.x : 1;
+    const unsigned count = at_once(c), all = c.gridDim.x * c.gridDim.y * c.gridDim.z;
     const char *seed = getenv("SHIM_SEED");
 
     m.grid = c.gridDim;
@@ -179,15 +208,13 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
     m.argument = argument;
     m.dice = seed ? strtoull(seed, nullptr, 10) : 1;
     if (!m.threads || m.threads > 1024 || !m.grid.x || !m.grid.y || !m.grid.z || m.grid.y > 65535
-        || m.grid.z > 65535 || m.grid.x % count)
+        || m.grid.z > 65535 || all % count)
         return cudaErrorInvalidConfiguration;
     if (m.fibers.size() < m.threads * count)
         m.fibers = std::vector<Fiber>(m.threads * count);
-    for (unsigned z = 0; z < m.grid.z; z++)
-        for (unsigned y = 0; y < m.grid.y; y++)
-            for (unsigned x = 0; x < m.grid.x; x += count)
-                if (!run_cluster(dim3(x, y, z), count, c.dynamicSmemBytes))
-                    return cudaErrorLaunchFailure;
+    for (unsigned first = 0; first < all; first += count)
+        if (!run_blocks(first, count, c.dynamicSmemBytes))
+            return cudaErrorLaunchFailure;
     return cudaSuccess;
 }
 
@@ -196,6 +223,7 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
 
 #define threadIdx (shim::machine.now->thread)
 #define blockIdx (shim::here().index)
+[[maybe_unused]] static const dim3 &gridDim = shim::machine.grid; /* no macro: a launch has one too */
 
 inline void __syncwarp() { shim::shuffle(0, 0); }
 inline void __syncthreads() { shim::barrier(0, 0); }
@@ -219,8 +247,12 @@ cudaError_t cudaLaunchKernelEx(
 
     if (config->dynamicSmemBytes > shim::allowed(at, cudaFuncAttributeMaxDynamicSharedMemorySize))
         return cudaErrorInvalidValue;
-    if (config->numAttrs && !shim::has_room(at, config->attrs[0].val.clusterDim.x))
+    const bool cluster =
+        config->numAttrs && config->attrs[0].id == cudaLaunchAttributeClusterDimension;
+    if (cluster && !shim::has_room(at, shim::at_once(*config)))
         return cudaErrorInvalidClusterSize;
+    if (!cluster && config->numAttrs && shim::at_once(*config) > shim::processors())
+        return cudaErrorCooperativeLaunchTooLarge;
     auto call = [&] { kernel(given...); };
     const auto body = [](void *argument) { (*static_cast<decltype(call) *>(argument))(); };
     return shim::run_grid(*config, body, &call);
@@ -269,8 +301,10 @@ inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, 
     *value = (int)shim::most_shared;
     if (attribute == cudaDevAttrClusterLaunch)
         *value = shim::room() > 0;
+    if (attribute == cudaDevAttrCooperativeLaunch)
+        *value = 1;
     if (attribute == cudaDevAttrMultiProcessorCount)
-        *value = 8; /* clusters soon have to take turns */
+        *value = (int)shim::processors();
     return cudaSuccess;
 }
 
@@ -344,4 +378,30 @@ inline void SHIM_OF(_send)(shim_quad *to, shim_quad value, uint64_t *barrier, in
     message.barrier = (size_t)(reinterpret_cast<unsigned char *>(barrier) - own);
     memcpy(message.bytes, &value, sizeof message.bytes);
     shim::machine.messages.push_back(message);
+}
+inline void SHIM_OF(_send_packet)(uint64_t *to, float h_j, unsigned number)
+{
+    shim::Message message = {};
+    unsigned bits = 0;
+
+    memcpy(&bits, &h_j, sizeof bits);
+    message.memory = to;
+    message.packet = (uint64_t)number << 32 | bits;
+    shim::machine.messages.push_back(message);
+}
+template <int PAIRS>
+void SHIM_OF(_receive)(const uint64_t *const (&from)[PAIRS], unsigned number, float2 (&pair)[PAIRS])
+{
+    shim::Fiber &self = *shim::machine.now;
+    float all[2 * PAIRS];
+
+    for (int n = 0; n < 2 * PAIRS; n++) {
+        self.packet = from[n / 2] + n % 2;
+        self.number = number;
+        if (*self.packet >> 32 != number)
+            shim::wait(shim::State::at_packet);
+        const unsigned bits = (unsigned)*self.packet;
+        memcpy(&all[n], &bits, sizeof bits);
+    }
+    memcpy(&pair, &all, sizeof all);
 }

@@ -24,7 +24,7 @@ struct dim3 {
 namespace {
 namespace shim {
 
-enum class State { ready, at_barrier, at_shuffle, at_cluster, at_message, done };
+enum class State { ready, at_barrier, at_shuffle, at_cluster, at_message, at_packet, done };
 
 struct Warp {
     alignas(16) unsigned char in[32][48]; /* what lanes hand in, */
@@ -63,16 +63,19 @@ struct Fiber {
     State state;
     const Mbarrier *barrier; /* that it waits at, */
     unsigned parity;         /* for this phase to be over */
+    const uint64_t *packet; /* that it waits for, */
+    unsigned number;        /* to have this one in its upper half */
 };
 
-/* Bytes on their way to another block, and the barrier that counts them. */
+/* Bytes on their way to another block, and the barrier that counts them; or a packet, to memory. */
 struct Message {
+    uint64_t *memory, packet;
     Block *to;
     size_t place, barrier;
     unsigned char bytes[16];
 };
 
-/* What is running: one block, or the blocks of a cluster. */
+/* What is running: one block, or the blocks of a cluster or of a whole grid. */
 struct Machine {
     dim3 grid, size;
     std::vector<Block> blocks;
@@ -253,6 +256,20 @@ inline unsigned roll()
     return (unsigned)(machine.dice >> 32);
 }
 
+inline void arrive(const Message &message)
+{
+    if (message.memory) {
+        *message.memory = message.packet;
+        return;
+    }
+    if (message.to->finished)
+        machine.error = "a message to a block that is gone";
+    auto &counter = *reinterpret_cast<Mbarrier *>(message.to->memory + message.barrier);
+    memcpy(message.to->memory + message.place, message.bytes, sizeof message.bytes);
+    counter.bytes -= (int)sizeof message.bytes;
+    settle(counter);
+}
+
 /* Some of the messages arrive, in any order. */
 inline bool deliver()
 {
@@ -264,13 +281,7 @@ inline bool deliver()
             n++;
             continue;
         }
-        const Message &message = m.messages[n];
-        if (message.to->finished)
-            m.error = "a message to a block that is gone";
-        auto &counter = *reinterpret_cast<Mbarrier *>(message.to->memory + message.barrier);
-        memcpy(message.to->memory + message.place, message.bytes, sizeof message.bytes);
-        counter.bytes -= (int)sizeof message.bytes;
-        settle(counter);
+        arrive(m.messages[n]);
         std::swap(m.messages[n], m.messages.back());
         m.messages.pop_back();
     }
@@ -292,6 +303,8 @@ inline bool turn()
         at = (at ^ flip) < all ? at ^ flip : at;
         Fiber &f = m.fibers[at];
         if (f.state == State::at_message && (f.barrier->phase & 1) != f.parity)
+            f.state = State::ready;
+        if (f.state == State::at_packet && *f.packet >> 32 == f.number)
             f.state = State::ready;
         if (f.state != State::ready)
             continue;

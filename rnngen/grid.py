@@ -1,39 +1,42 @@
-"""Grid: a float32 network that stays in many multiprocessors, which talk through memory.
+"""Grid: a network that stays in many multiprocessors, which talk through memory.
 
 The figures are predictions for an H200 from its instruction rates; none was measured.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import ceil
 
 from rnngen.quads import Quads
+from rnngen.residence import SCHEDULERS, WARP, Residence
+from rnngen.tiles import LOADS, TILED, Tiles
 
 TALKING = 910  # cycles that h takes through L2 to all blocks and into their shared memory
+ASKING = 300  # more for each further time that a thread asks for packets
+ASKED = 4  # pairs of them at a time
 MOST = 256  # blocks of a launch at most, which says how much memory they talk through
 
 
-@dataclass(frozen=True)
-class Grid(Quads):
-    """Quads in blocks of no cluster: units by pairs, since two values of h are received at once."""
-
-    directions: int = 1  # that are there at once
+class Grid(Residence):
+    """Blocks of no cluster, which have to be there at once."""
 
     cluster = False
     strategy = "grid"
     name = "grid"
-    kind = "grid"
+
+    directions: int  # that are there at once
 
     @property
-    def kernel(self) -> str:
-        """Its name in C++, behind the network's."""
-        return f"{self.name}<1>"
+    @abstractmethod
+    def together(self) -> int:
+        """Sequences of a set at most."""
 
     @property
-    def units(self) -> int:
-        """Of a block."""
-        return 2 * ceil(self.hidden / self.blocks / 2)
+    @abstractmethod
+    def pairs(self) -> int:
+        """Of packets of one h."""
 
     @property
     def sending(self) -> int:
@@ -46,16 +49,125 @@ class Grid(Quads):
         return self.blocks * self.directions
 
     @property
-    def pairs(self) -> int:
-        """Of numbers of one h."""
-        return ceil(self.hidden / 2)
-
-    @property
     def sets(self) -> int:
-        """Of sequences, `many` to each, that are there at once at most."""
+        """Of sequences that are there at once at most."""
         return max(1, MOST // self.resident)
 
     @property
     def packets(self) -> int:
-        """Numbers on their way: two h of each sequence, read and written by turns."""
-        return self.sets * self.directions * 2 * self.many * 2 * self.pairs
+        """On their way: two h of each sequence, read and written by turns."""
+        return self.sets * self.directions * 2 * self.together * 2 * self.pairs
+
+
+@dataclass(frozen=True)
+class GridQuads(Grid, Quads):
+    """float32; a packet has a value of h."""
+
+    directions: int = 1
+
+    kind = "grid"
+
+    @property
+    def together(self) -> int:
+        """Sequences of a set at most."""
+        return self.many
+
+    @property
+    def kernel(self) -> str:
+        """Its name in C++, behind the network's."""
+        return f"{self.name}<1>"
+
+    @property
+    def units(self) -> int:
+        """Of a block: by pairs, since two packets are received at once."""
+        return 2 * ceil(self.hidden / self.blocks / 2)
+
+    @property
+    def pairs(self) -> int:
+        """Of packets of one h."""
+        return ceil(self.hidden / 2)
+
+    @property
+    def spaces(self) -> int:
+        """Pairs of values from one sequence's h to the next in shared memory."""
+        return 2 * self.width
+
+
+@dataclass(frozen=True)
+class GridTiles(Grid, Tiles):
+    """16 bits; a packet has two values of h. `splits` warps share the columns of 16 units."""
+
+    splits: int
+    directions: int = 1
+
+    kind = "grid_tensor"
+    units = 16
+    together = Tiles.sequences
+
+    @property
+    def kernel(self) -> str:
+        """Its name in C++, behind the network's."""
+        return f"{self.name}<8>"
+
+    @property
+    def lanes(self) -> int:
+        """Threads of a block that have work."""
+        return self.splits * WARP
+
+    @property
+    def sharing(self) -> str:
+        """Who has which weights, for a comment."""
+        return f"{self.whose}{self.splits} warps share the columns of W_hh by spans of 32"
+
+    @property
+    def each(self) -> int:
+        """Spans of a warp."""
+        return ceil(self.spans / self.splits)
+
+    @property
+    def held(self) -> int:
+        """Those of them that registers hold."""
+        span = 8 * self.gates
+        free = self.registers - TILED[0] - TILED[1] * self.gates
+        return self.each if span * self.each <= free else (free - LOADS) // span
+
+    @property
+    def rest(self) -> int:
+        """Spans in shared memory."""
+        return self.each - self.held
+
+    @property
+    def pairs(self) -> int:
+        """Of packets of one h."""
+        return ceil(self.hidden / 4)
+
+    @property
+    def line(self) -> int:
+        """Eights of numbers from one sequence's h to the next: an odd number of spans, of which no
+        warp reads more."""
+        return 4 * (self.each * self.splits | 1)
+
+    @property
+    def spaces(self) -> int:
+        """Fours of numbers from one sequence's h to the next in shared memory."""
+        return 2 * self.line
+
+    @property
+    def partial(self) -> int:
+        """Sums that the warps add up together."""
+        return self.splits * self.gates * 4 * WARP
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory: two h by turns, weights, sums."""
+        return 16 * (2 * self.sequences * self.line + self.kept) + 4 * self.partial
+
+    @property
+    def cycles(self) -> int:
+        """Of one step, predicted: products, weights and h from shared memory, sums of all warps,
+        the special functions of a cell in a lane, the way to other blocks."""
+        products = 16 * self.gates * self.each * ceil(self.splits / SCHEDULERS)
+        shared = (self.kept + self.lanes * self.each) * 16 / 128 + 2 * self.partial * 4 / 128
+        rounds = ceil(self.sequences * self.pairs / self.threads / ASKED)
+        cells = 10 * 4 * WARP / 16
+        return round(products + shared + cells + self.sending + ASKING * (rounds - 1))

@@ -2,7 +2,7 @@
 
 `sm` keeps sequences in one multiprocessor, weights in registers and shared memory, for all steps of
 a launch. `cluster` does so with 2, 4, 8 or 16 multiprocessors, each with its share of the units;
-`grid` with up to all of them, in float32, where no cluster has room. `step` launches a tiled
+`grid` with up to all of them, where no cluster has room. `step` launches a tiled
 product and the cell for each step, whatever the size.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from math import ceil
 
-from rnngen.grid import Grid
+from rnngen.grid import GridQuads, GridTiles
 from rnngen.quads import Quads
 from rnngen.residence import Residence
 from rnngen.tiles import Tiles
@@ -42,8 +42,8 @@ def choose(
         chosen.append(best)
         most = 1 if best.blocks <= PORTABLE else PORTABLE
         ways = [] if sure(best, isa) else [way for way in ways if way.blocks <= most]
-    if not half and not (chosen and (sure(chosen[-1], isa) or isa not in UNKNOWN)):
-        grids = [way for way in _grids(gates, hidden, isa, directions) if _fits(way, isa)]
+    if not (chosen and (sure(chosen[-1], isa) or isa not in UNKNOWN)):
+        grids = [way for way in _grids(gates, hidden, isa, half, directions) if _fits(way, isa)]
         chosen += sorted(grids, key=_cost)[:1]
     return tuple(chosen)
 
@@ -79,11 +79,17 @@ def _ways(gates: int, hidden: int, isa: str, half: bool) -> Iterator[Residence]:
         yield from (Quads(gates, hidden, blocks, n, m) for n in parts for m in many if m <= n)
 
 
-def _grids(gates: int, hidden: int, isa: str, directions: int) -> Iterator[Grid]:
+def _grids(
+    gates: int, hidden: int, isa: str, half: bool, directions: int
+) -> Iterator[GridQuads | GridTiles]:
     """In as many blocks as the device has room for, both directions at once."""
     most = PROCESSORS.get(isa, min(PROCESSORS["sm_80"], PROCESSORS["sm_90"])) // directions
-    for units in range(4, 66, 2):
+    for units in (16,) if half else range(4, 66, 2):
         blocks = ceil(hidden / units)
-        if 1 < blocks <= most and units == 2 * ceil(hidden / blocks / 2):
+        if not 1 < blocks <= most:
+            continue
+        if half:
+            yield from (GridTiles(gates, hidden, blocks, n, directions) for n in (4, 8, 16))
+        elif units == 2 * ceil(hidden / blocks / 2):
             for parts, many in product((4, 8, 16, 32), MANY[1:]):
-                yield Grid(gates, hidden, blocks, parts, many, directions)
+                yield GridQuads(gates, hidden, blocks, parts, many, directions)

@@ -43,7 +43,14 @@ KINDS = {
         "hidden_size": 448,
         "dtype": "float16",
     },
-    "step, float16": {"cell": "lstm", "hidden_size": 700, "dtype": "float16"},
+    "grid, float16": {"cell": "lstm", "hidden_size": 700, "dtype": "float16"},
+    "grid, bfloat16, both directions": {
+        "cell": "gru",
+        "hidden_size": 800,
+        "dtype": "bfloat16",
+        "bidirectional": True,
+    },
+    "step, float16": {"cell": "gru", "hidden_size": 2200, "dtype": "float16"},
     "step, bfloat16, projected": {"cell": "lstm", "proj_size": 7, "dtype": "bfloat16"},
 }
 EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -51,7 +58,7 @@ WIDTHS = {"sm": {"hidden_size": 20}, "cluster": {"hidden_size": 260}}
 WIDTHS |= {f"{k}, 16 bits": {**v, "dtype": "bfloat16"} for k, v in WIDTHS.items()}
 WIDTHS["grid"] = {"hidden_size": 700}
 WIDTHS["step"] = {"hidden_size": 20, "dtype": "float64"}
-WIDTHS["step, 16 bits"] = {"hidden_size": 600, "dtype": "float16"}
+WIDTHS["grid, 16 bits"] = {"hidden_size": 800, "dtype": "float16"}
 
 
 @pytest.fixture(scope="session", autouse=True)

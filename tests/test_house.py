@@ -19,7 +19,7 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
 ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
     *("processor", "spec", "model", "outline", "parts", "kernel", "plan", "residence", "quads"),
-    *("grid", "tiles", "strategy", "cuda", "pack", "render", "compiler", "cache", "build"),
+    *("tiles", "grid", "strategy", "cuda", "pack", "render", "compiler", "cache", "build"),
     *("machine", "tensors", "weights", "calls", "shares", "validate", "holder", "bind", "repeats"),
     *("launches", "device", "run", "package", "importers", "jobs", "peers", "bench", "doctor"),
     *("console", "__main__"),

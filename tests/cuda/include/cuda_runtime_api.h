@@ -36,6 +36,10 @@ struct alignas(8) float2 {
     float x, y;
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
@@ -215,6 +219,8 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
     for (unsigned first = 0; first < all; first += count)
         if (!run_blocks(first, count, c.dynamicSmemBytes))
             return cudaErrorLaunchFailure;
+    if (count > 16)
+        m.fibers.clear(); /* a grid's are many */
     return cudaSuccess;
 }
 
@@ -235,6 +241,20 @@ template <class T> T __shfl_xor_sync(unsigned, T value, int mask)
 template <class T> T __shfl_sync(unsigned, T value, int source)
 {
     return shim::shuffle(value, (unsigned)source & 31u);
+}
+inline unsigned __float_as_uint(float x)
+{
+    unsigned bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+inline float __uint_as_float(unsigned bits)
+{
+    float x;
+
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 inline float __expf(float x) { return expf(x); }
 inline float __fdividef(float a, float b) { return a / b; }
@@ -379,29 +399,26 @@ inline void SHIM_OF(_send)(shim_quad *to, shim_quad value, uint64_t *barrier, in
     memcpy(message.bytes, &value, sizeof message.bytes);
     shim::machine.messages.push_back(message);
 }
-inline void SHIM_OF(_send_packet)(uint64_t *to, float h_j, unsigned number)
+inline void SHIM_OF(_send_packet)(uint64_t *to, unsigned value, unsigned number)
 {
     shim::Message message = {};
-    unsigned bits = 0;
 
-    memcpy(&bits, &h_j, sizeof bits);
     message.memory = to;
-    message.packet = (uint64_t)number << 32 | bits;
+    message.packet = (uint64_t)number << 32 | value;
     shim::machine.messages.push_back(message);
 }
 template <int PAIRS>
-void SHIM_OF(_receive)(const uint64_t *const (&from)[PAIRS], unsigned number, float2 (&pair)[PAIRS])
+void SHIM_OF(_receive)(const uint64_t *const (&from)[PAIRS], unsigned number, uint2 (&pair)[PAIRS])
 {
     shim::Fiber &self = *shim::machine.now;
-    float all[2 * PAIRS];
+    unsigned all[2 * PAIRS];
 
     for (int n = 0; n < 2 * PAIRS; n++) {
         self.packet = from[n / 2] + n % 2;
         self.number = number;
         if (*self.packet >> 32 != number)
             shim::wait(shim::State::at_packet);
-        const unsigned bits = (unsigned)*self.packet;
-        memcpy(&all[n], &bits, sizeof bits);
+        all[n] = (unsigned)*self.packet;
     }
     memcpy(&pair, &all, sizeof all);
 }

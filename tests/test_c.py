@@ -1,23 +1,20 @@
-"""The generated C as a product: warnings, symbols, sanitizers, other compilers and machines."""
+"""The generated C as compilers see it: warnings, symbols, stack; other compilers and machines."""
 
 from __future__ import annotations
 
 import platform
 import re
 import subprocess
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nets import CELLS, ROWS, data, flat, from_row, net, spec, state
+from nets import ROWS, from_row, spec
 
 import rnngen
-from rnngen.calls import state as c_state
-from rnngen.calls import state_views
-from rnngen.pack import pack
 
-HARNESS = Path(__file__).parent / "c" / "harness.c"
 WARNINGS = [
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"),
     *("-Wstrict-prototypes", "-Wvla", "-Werror"),
@@ -63,23 +60,75 @@ DISPATCH = [f"-D{name}_DISPATCH" for name in map(str.upper, (s.name for s in COR
 DISPATCH += [f"-DR{n}_DISPATCH" for n in range(len(ROWS))]
 
 
-@pytest.mark.parametrize("flags", ["-O0", "-O2", "-O3 -march=native", "-O2 -mavx2 -mfma"])
-@pytest.mark.parametrize("standard", ["c99", "c11", "c17"])
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_no_warnings(tool, sources, tmp_path, compiler, standard, flags):
-    """Every warning is an error, over the corpus and the covering array."""
-    files = sorted(sources.glob("*.c"))
-    options = [f"-std={standard}", *WARNINGS, "-Wmissing-prototypes", *flags.split()]
-    run(tool(compiler), *options, "-c", *files, folder=tmp_path)
+@dataclass(frozen=True)
+class Build:
+    """One way to compile the sources; what comes out serves all tests below."""
+
+    compiler: str
+    flags: str
+    files: str = "*.c"
+    levels: bool = False  # DISPATCH
+
+    def __str__(self) -> str:
+        return f"{self.compiler} {self.flags} {self.files}{' levels' * self.levels}"
 
 
-@pytest.mark.parametrize("flags", ["-O0", "-O2 -mavx2 -mfma"])
+@dataclass(frozen=True)
+class Built:
+    """What a compiler made and what it said."""
+
+    build: Build
+    folder: Path  # objects; from gcc how much stack each function takes, too
+    said: str
+
+
+# The covering array is for what depends on sizes, such as what gcc's optimiser warns of.
+GCC, CLANG = (
+    [
+        Build(compiler, "-O0"),
+        Build(compiler, "-Os", "c*.c"),
+        Build(compiler, "-O3 -march=native", optimised),
+        Build(compiler, "-O3 -mavx512f -ffp-contract=fast", "c?.c"),
+        Build(compiler, "-O0", "c*.c", levels=True),
+        Build(compiler, "-O2", "c*.c", levels=True),
+    ]
+    for compiler, optimised in (("gcc", "*.c"), ("clang", "c*.c"))
+)
+FULL = [Build(compiler, "-Os", "r*.c") for compiler in ("gcc", "clang")]
+FULL += [Build(compiler, "-O2", "r*.c", levels=True) for compiler in ("gcc", "clang")]
+FULL += [Build("clang", "-O3 -march=native", "r*.c")]
+BUILDS = [*GCC, *CLANG, *(pytest.param(build, marks=pytest.mark.full) for build in FULL)]
+
+
+@pytest.fixture(scope="module", params=BUILDS, ids=str)
+def built(request, tool, sources, tmp_path_factory):
+    """The sources, compiled: once for warnings, symbols and stack."""
+    build = request.param
+    if "avx512" in build.flags and platform.machine() != "x86_64":
+        pytest.skip("AVX-512 is x86-64's")
+    folder = tmp_path_factory.mktemp("built")
+    warnings = [word for word in WARNINGS if word != "-Werror"]
+    options = ["-std=c99", *warnings, "-Wmissing-prototypes", *build.flags.split()]
+    options += DISPATCH * build.levels + ["-fstack-usage"] * (build.compiler == "gcc")
+    command = [tool(build.compiler), *options, "-c", *sorted(sources.glob(build.files))]
+    out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return Built(build, folder, out.stdout + out.stderr)
+
+
+def test_no_warnings(built, sources):
+    """None, with optimisation and without: over the corpus, the covering array and all levels."""
+    assert not built.said, built.said[:4000]
+    made = {path.stem for path in built.folder.glob("*.o")}
+    assert made == {path.stem for path in sources.glob(built.build.files)}
+
+
+@pytest.mark.parametrize("standard", ["c11", "c17"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_levels_have_no_warnings(tool, sources, tmp_path, compiler, flags):
-    """Nor have the files for wider vectors, and what chooses among them."""
-    files = sorted(sources.glob("*.c"))
-    options = ["-std=c99", *WARNINGS, "-Wmissing-prototypes", *flags.split(), *DISPATCH]
-    run(tool(compiler), *options, "-c", *files, folder=tmp_path)
+def test_later_standards(tool, sources, tmp_path, compiler, standard):
+    """Newer C is read without warnings as well; what comes after reading is the same."""
+    options = [f"-std={standard}", *WARNINGS, "-Wmissing-prototypes", "-fsyntax-only"]
+    for defines in ([], DISPATCH):
+        run(tool(compiler), *options, *defines, *sorted(sources.glob("c*.c")), folder=tmp_path)
 
 
 @pytest.mark.parametrize("compiler", ["tcc", "aarch64-linux-gnu-gcc"])
@@ -135,147 +184,54 @@ def test_cpp_reads_the_headers(tool, cc, sources, tmp_path, compiler):
 
 
 CALLED = {"memcpy", "memset", "memmove"}
+WHOLE = ("forward", "forward_ragged", "forward_packed", "forward_share", "step", "workspace")
 
 
-def symbols(tool, folder) -> list[list[str]]:
-    """Kind and name of each symbol in out.o."""
-    lines = run(tool("nm"), "out.o", folder=folder).decode().splitlines()
-    return [line.split()[-2:] for line in lines]
+def symbols(tool, folder) -> dict[str, list[list[str]]]:
+    """File -> kind and name of each symbol."""
+    found: dict[str, list[list[str]]] = {path.stem: [] for path in folder.glob("*.o")}
+    objects = [f"{stem}.o" for stem in found]
+    for line in run(tool("nm"), "-A", *objects, folder=folder).decode().splitlines():
+        file, _, symbol = line.partition(".o:")
+        found[file].append(symbol.split()[-2:])
+    return found
 
 
-@pytest.mark.parametrize("flags", ["-O0", "-Os", "-O3 -march=native"])
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_symbols(tool, sources, tmp_path, compiler, flags):
-    """Nothing is called but memcpy and its kin, nothing lives outside the caller's memory."""
-    for file in sorted(sources.glob("*.c")):
-        run(tool(compiler), "-std=c99", *flags.split(), "-c", file, "-o", "out.o", folder=tmp_path)
-        for kind, symbol in symbols(tool, tmp_path):
+def test_symbols(tool, built):
+    """Nothing is called but memcpy and its kin, nothing lives outside the caller's memory.
+
+    Each level has names of its own; only what chooses among them asks for the processor.
+    """
+    for file, found in symbols(tool, built.folder).items():
+        assert found or "_" in file  # a level may be empty
+        named, called = names(file) if built.build.levels else (None, CALLED)
+        for kind, symbol in found:
             assert kind in "UTtrR", symbol
-            assert kind != "U" or symbol in CALLED, symbol
-            assert kind != "T" or symbol.startswith(f"{file.stem}_"), symbol
+            assert kind != "U" or symbol in called, symbol
+            own = symbol in named if named else symbol.startswith(f"{file}_")
+            assert kind != "T" or own, symbol
 
 
-@pytest.mark.parametrize("flags", ["-O0", "-O2"])
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_symbols_of_levels(tool, sources, tmp_path, compiler, flags):
-    """Each level has names of its own; only what chooses among them asks for the processor."""
-    for file in sorted(sources.glob("c*.c")):
-        options = ["-std=c99", *flags.split(), *DISPATCH, "-c", file, "-o", "out.o"]
-        run(tool(compiler), *options, folder=tmp_path)
-        name, _, level = file.stem.partition("_")
-        whole = ("forward", "forward_ragged", "forward_packed", "forward_share")
-        calls = (*whole, "step", "workspace")
-        own = {f"{name}_{call}" for call in calls}
-        named = {f"{symbol}_{level or 'portable'}" for symbol in own} | (set() if level else own)
-        others = {f"{symbol}_{other}" for symbol in own for other in ("avx2", "avx512")}
-        asked = set() if level else {"__cpu_model", "_GLOBAL_OFFSET_TABLE_", *others}
-        for kind, symbol in symbols(tool, tmp_path):
-            assert kind in "UTtrR", symbol
-            assert kind != "U" or symbol in CALLED | asked, symbol
-            assert kind != "T" or symbol in named, symbol
+def names(file: str) -> tuple[set[str], set[str]]:
+    """What an object of several levels may define, and what it may call."""
+    name, _, level = file.partition("_")
+    own = {f"{name}_{call}" for call in WHOLE}
+    named = {f"{symbol}_{level or 'portable'}" for symbol in own}
+    if level:
+        return named, CALLED
+    others = {f"{symbol}_{other}" for symbol in own for other in ("avx2", "avx512")}
+    return named | own, CALLED | others | {"__cpu_model", "_GLOBAL_OFFSET_TABLE_"}
 
 
-@pytest.mark.parametrize("flags", ["-O2", "-O3 -mavx512f", "-O0"])
-def test_stack_is_bounded(tool, sources, tmp_path, flags):
+@pytest.mark.parametrize("built", GCC, ids=str, indirect=True)
+def test_stack_is_bounded(built, sources):
     """Every function's stack is known when it is compiled, and a call's is what the header says."""
-    if "avx512" in flags and platform.machine() != "x86_64":
-        pytest.skip("AVX-512 is x86-64's")
-    for file in sorted(sources.glob("c?.c")):
-        options = [*flags.split(), "-fstack-usage", "-c", file, "-o", "out.o"]
-        run(tool("gcc"), *options, folder=tmp_path)
-        usage = next(tmp_path.glob("*.su"))
+    usages = sorted(built.folder.glob("*.su"))
+    assert usages
+    for usage in usages:
         lines = usage.read_text().splitlines()
         assert all(line.endswith(("static", "dynamic,bounded")) for line in lines)
         largest = sorted(int(line.split("\t")[1]) for line in lines)[-4:]
-        said = re.search(r"takes less than (\d+) KB of", file.with_suffix(".h").read_text())
-        most = int(said[1]) * 1024
-        assert flags == "-O0" or sum(largest) < most  # forward, pass, kernel, tile
-        usage.unlink()
-
-
-def drive(s, folder, compiler, flags, ragged=False, runner=()):
-    """Compile the harness around a network, run it and compare with the same network in Python."""
-    network, steps, batch = net(s), 5, 3
-    x, h, c = data(s, steps, batch)
-    lengths = np.array([2, 5, 1], np.uint64) if ragged else None
-    for name, text in rnngen.generate(s).items():
-        (folder / name).write_text(text)
-    defines = [f"-DNET={s.name}", f'-DHEADER="{s.name}.h"', f"-DREAL={network.plan.dtype.c}"]
-    defines += [f"-DINPUTS={s.input_size}", f"-DOUTPUTS={s.output_size}"]
-    defines += [] if s.bidirectional else ["-DSTEPS"]
-    defines += ["-DBATCH_FIRST"] if s.batch_first else []
-    files = [HARNESS, f"{s.name}.c"]
-    run(compiler, "-std=gnu99", "-O1", "-g", *flags, *defines, "-I.", *files, "-o", "harness",
-        "-pthread", folder=folder)  # fmt: skip
-    memory = c_state(network.plan, state(s, h, c), batch, 3, "")
-    given = [pack(network.plan, network.arrays()), memory, x, *([lengths] if ragged else [])]
-    words = [*runner, folder / "harness", steps, batch, int(ragged)]
-    out = run(*words, folder=folder, input=b"".join(a.tobytes() for a in given))
-    y = np.frombuffer(out, s.dtype, steps * batch * s.output_size)
-    output, *ends = flat(network(x, state(s, h, c), lengths=lengths))
-    tolerance = network.plan.dtype.tol
-    np.testing.assert_allclose(y.reshape(output.shape), output, atol=tolerance)
-    after = np.frombuffer(out, s.dtype, offset=y.nbytes).reshape(batch, -1)
-    for view, end in zip(state_views(network.plan, after), ends, strict=True):
-        np.testing.assert_allclose(view, end, atol=tolerance)
-
-
-SANITIZERS = {
-    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-    "thread": ["-fsanitize=thread"],
-}
-
-
-@pytest.mark.parametrize("lanes", ["scalar", "native"])
-@pytest.mark.parametrize("sanitizer", SANITIZERS)
-@pytest.mark.parametrize("s", CORPUS, ids=lambda s: s.name)
-def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
-    """No read or write out of place, no undefined behaviour, no race; steps equal sequences."""
-    wide = {"scalar": [f"-D{s.name.upper()}_LANES=1"], "native": ["-march=native"]}[lanes]
-    drive(s, tmp_path, tool("gcc"), [*SANITIZERS[sanitizer], *wide], ragged=sanitizer == "address")
-
-
-@pytest.mark.parametrize("flags", ["LANES=1", "LANES=8 -DWIDE_REGISTERS=16", "REGISTERS=32"])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_weights_asked_for(tool, tmp_path, cell, flags):
-    """What large nets ask for ahead of time is theirs: here it is read instead."""
-    s = spec(name="wide", cell=cell, input_size=150, hidden_size=301)
-    reading = "-D__builtin_prefetch(row, write, near)=(void)*(volatile const char *)(row)"
-    options = [*SANITIZERS["address"], reading, *f"-march=native -DWIDE_{flags}".split()]
-    drive(s, tmp_path, tool("gcc"), options, ragged=True)
-
-
-@pytest.mark.parametrize("s", CORPUS[:3], ids=lambda s: s.name)
-def test_valgrind(tool, tmp_path, s):
-    """No uninitialised number decides anything, no byte is lost."""
-    checker = [tool("valgrind"), "-q", "--error-exitcode=9", "--leak-check=full"]
-    drive(s, tmp_path, tool("gcc"), [], ragged=True, runner=checker)
-
-
-@pytest.mark.parametrize("s", CORPUS, ids=lambda s: s.name)
-def test_clang(tool, tmp_path, s):
-    """clang gives the same answers, steps and sequences the same bits."""
-    drive(s, tmp_path, tool("clang"), ["-O3", "-march=native", "-ffp-contract=fast"])
-
-
-@pytest.mark.parametrize("s", CORPUS, ids=lambda s: s.name)
-def test_neon(tool, tmp_path, s):
-    """The vectors of another machine, under an emulator."""
-    drive(s, tmp_path, tool("aarch64-linux-gnu-gcc"), ["-static"], True, [tool("qemu-aarch64")])
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_baked_weights(tool, tmp_path, cell):
-    """Weights printed as C are the packed weights, bit for bit, and compile without warnings."""
-    s = spec(name="baked", **CELLS[cell])
-    network = net(s)
-    for name, text in rnngen.generate(s, network.arrays()).items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "main.c").write_text(
-        '#include "baked_weights.h"\n#include <stdio.h>\n'
-        "int main(void) { return fwrite(&baked_baked, sizeof baked_baked, 1, stdout) != 1; }\n"
-    )
-    files = ["main.c", "baked.c", "baked_weights.c"]
-    run(tool("gcc"), "-std=c99", *WARNINGS, *files, "-o", "main", folder=tmp_path)
-    packed = pack(network.plan, network.arrays())
-    assert run(tmp_path / "main", folder=tmp_path) == packed.tobytes()
+        header = sources / f"{usage.stem.partition('_')[0]}.h"
+        most = int(re.search(r"takes less than (\d+) KB of", header.read_text())[1]) * 1024
+        assert built.build.flags == "-O0" or sum(largest) < most  # forward, pass, kernel, tile

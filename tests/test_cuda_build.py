@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from emulated import plan
 from nets import weights
 
 import rnngen
-from rnngen import build, compiler, package, processor, render, run, strategy
+from rnngen import build, cache, compiler, package, processor, render, run, strategy
 from rnngen.cuda import CudaPlan
 from rnngen.errors import BuildError, DeviceError, WeightsError
 from rnngen.grid import Grid
@@ -60,15 +61,27 @@ NETS = {
 GATES = ("-Xptxas", "-v,-warn-spills,-warn-lmem-usage,-Werror", "-Werror", "all-warnings")
 
 
-def cubin(p: CudaPlan, nvcc: tuple[str, ...], architecture: str, folder: Path) -> str:
-    """Compile for one architecture, spills and warnings being errors; what ptxas says."""
-    for name, text in render.files(p).items():
-        (folder / name).write_text(text)
-    flag = f"-arch={architecture}"
-    command = [*nvcc, "-std=c++17", "-O3", flag, *GATES, "-cubin", *p.sources, "-o", "net.cubin"]
-    out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert out.returncode == 0, out.stdout + out.stderr
-    return out.stderr + out.stdout
+def cubin(p: CudaPlan, nvcc: tuple[str, ...], architecture: str) -> tuple[str, Path]:
+    """Compile for one architecture, spills and warnings being errors: what ptxas says, and code.
+
+    Tests share it.
+    """
+    files = render.files(p)
+    flags = ["-std=c++17", "-O3", f"-arch={architecture}", *GATES, "-cubin", *p.sources]
+
+    def make(folder: Path) -> int:
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        command = [*nvcc, *flags, "-o", "net.cubin"]
+        out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert out.returncode == 0, out.stdout + out.stderr
+        (folder / "said").write_text(out.stderr + out.stdout)
+        return 0
+
+    parts = [compiler.find(TARGETS["cuda"]).identity, *flags, *files.values()]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    code = cache.entry(digest, "net.cubin", make).path
+    return code.with_name("said").read_text(), code
 
 
 def registers(report: str, kernel: str) -> int:
@@ -78,12 +91,21 @@ def registers(report: str, kernel: str) -> int:
     return max(found)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("name", NETS)
-def test_no_spill_and_no_warning(name, architecture, nvcc, tmp_path):
+def everywhere():
+    """Each network on sm_90, whose code is read below, and one other in turn; full: the rest."""
+    others = [name for name in ARCHITECTURES if name != "sm_90"]
+    for n, name in enumerate(NETS):
+        for architecture in ARCHITECTURES:
+            quick = architecture in ("sm_90", others[n % len(others)])
+            marks = () if quick else pytest.mark.full
+            yield pytest.param(name, architecture, marks=marks, id=f"{name}-{architecture}")
+
+
+@pytest.mark.parametrize(("name", "architecture"), list(everywhere()))
+def test_no_spill_and_no_warning(name, architecture, nvcc):
     p = plan(**NETS[name])
     assert p.strategy == name.split()[0]
-    report = cubin(p, nvcc, architecture, tmp_path)
+    report, _ = cubin(p, nvcc, architecture)
     for fit in p.residences:
         if fit.cluster and architecture == "sm_80":
             continue  # empty there
@@ -94,7 +116,7 @@ def test_no_spill_and_no_warning(name, architecture, nvcc, tmp_path):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("isa", ["sm_80", "sm_90", "sm_120"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_no_size_spills(cell, isa, dtype, nvcc, tmp_path):
+def test_no_size_spills(cell, isa, dtype, nvcc):
     """Over all kinds of layout whose weights fill half of the registers, or nearest to that."""
     kinds = {}
     for hidden in range(1, 1400):
@@ -106,11 +128,11 @@ def test_no_size_spills(cell, isa, dtype, nvcc, tmp_path):
     fullest = max(full for full, _ in kinds.values())
     for full, p in kinds.values():
         if full >= min(fullest, 1 / 2):
-            cubin(p, nvcc, isa, tmp_path)
+            cubin(p, nvcc, isa)
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if not name.startswith("step")])
-def test_time_loop(name, nvcc, tmp_path):
+def test_time_loop(name, nvcc):
     """Its machine code reads no weight from memory, and nothing from local memory.
 
     There is one barrier in strategies sm and grid, which polls packets as well and adds up in 16
@@ -118,7 +140,7 @@ def test_time_loop(name, nvcc, tmp_path):
     """
     p = plan(**NETS[name])
     fit = p.residences[0]
-    bodies = machine_code(p, f"{p.name}_{fit.name}", nvcc, tmp_path)
+    bodies = machine_code(p, f"{p.name}_{fit.name}", nvcc)
     assert len(bodies) == 1 + fit.shares
     for kernel, body in bodies.items():
         grid = isinstance(fit, Grid)
@@ -138,20 +160,20 @@ def test_time_loop(name, nvcc, tmp_path):
 
 
 @pytest.mark.parametrize("kernel", ["net_inputILi8", "net_stepILi8"])
-def test_products_read_four_numbers_at_once(kernel, nvcc, tmp_path):
+def test_products_read_four_numbers_at_once(kernel, nvcc):
     """Of 16 columns a thread reads 8 rows and 4 gates each, for 32 products."""
     p = plan(cell="lstm", hidden_size=700, isa="sm_90")
-    (body,) = machine_code(p, kernel, nvcc, tmp_path).values()
+    (body,) = machine_code(p, kernel, nvcc).values()
     loop = longest_loop(body)
     assert len(re.findall(r"\bFFMA\b", loop)) == 16 * 32
     assert len(re.findall(r"\bLDS\.128\b", loop)) == 16 * 3
     assert len(re.findall(r"\bLDS", loop)) <= 16 * 3 + 1
 
 
-def machine_code(p: CudaPlan, kernel: str, nvcc: str, folder: Path) -> dict[str, str]:
+def machine_code(p: CudaPlan, kernel: str, nvcc: tuple[str, ...]) -> dict[str, str]:
     """Of the kernels of that name, for sm_90."""
-    cubin(p, nvcc, "sm_90", folder)
-    command = [cuobjdump(), "-sass", str(folder / "net.cubin")]
+    _, code = cubin(p, nvcc, "sm_90")
+    command = [cuobjdump(), "-sass", str(code)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     functions = {part.splitlines()[0]: part for part in text.split("Function : ")[1:]}
     return {name: part for name, part in functions.items() if kernel in name}

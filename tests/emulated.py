@@ -6,6 +6,7 @@ cuda/include/cuda_runtime_api.h takes the place of CUDA's own header and says ho
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from rnngen.spec import Spec
 ROOT = Path(__file__).parents[1]
 SHIM = ROOT / "tests" / "cuda" / "include"
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wno-unknown-pragmas")
+LANGUAGE = ("-std=c++17", "-O1")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
 
@@ -144,9 +146,26 @@ def compiled(p: CudaPlan, change: Callable[[str], str] = str, flags: tuple[str, 
     return library
 
 
+def standard() -> Path:
+    """The headers of C++ that the shim asks for, read by g++ once and for all."""
+    found = re.findall(r"#include <(?!cuda)[\w./]+>", "".join(map(Path.read_text, SHIM.iterdir())))
+    text = "\n".join(sorted(set(found))) + "\n"
+    folder = ROOT / ".pytest_cache" / "emulated" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    header = folder / "standard.h"
+    with FileLock(folder / "lock"):
+        if not header.exists():
+            (folder / "new.h").write_text(text)
+            command = ["g++", "-x", "c++-header", *LANGUAGE, "-fPIC", "new.h", "-o"]
+            subprocess.run([*command, "standard.h.gch"], cwd=folder, check=True)
+            (folder / "new.h").rename(header)
+    return header
+
+
 def gxx(folder: Path, p: CudaPlan, *args: str) -> None:
     """g++ over .cu files of a plan, warnings being errors."""
-    command = ["g++", "-x", "c++", "-std=c++17", "-O1", *WARNINGS, "-Werror", f"-I{SHIM}"]
+    command = ["g++", "-x", "c++", *LANGUAGE, *WARNINGS, "-Werror", f"-I{SHIM}"]
+    command += ["-include", str(standard())]
     command += [f"-DSHIM_NUMBER={p.dtype.c}"] * p.half
     command += [f"-DSHIM_NAME={p.name}", *args]
     out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -48,7 +48,9 @@ def weights(s: Spec, seed: int = 0, scale: float = 1.0) -> dict[str, np.ndarray]
     return {name: tensors.to_array(value, name) for name, value in params.items()}
 
 
-def nets(specs: Sequence[Spec], lanes: Sequence[int] | None = None) -> list[Network]:
+def nets(
+    specs: Sequence[Spec], lanes: Sequence[int] | None = None, options: Sequence[str] = OPTIONS
+) -> list[Network]:
     """Many networks by one call of the compiler, each with a vector width of its own if given.
 
     Weights are scaled so that sums stay around 1 where inputs outnumber units: at torch's first
@@ -57,7 +59,7 @@ def nets(specs: Sequence[Spec], lanes: Sequence[int] | None = None) -> list[Netw
     plans = [decide(resolve(s)) for s in specs]
     widths = zip(plans, lanes or (), strict=False)
     flags = [f"-D{p.name.upper()}_LANES={min(n, p.block)}" for p, n in widths]
-    with mock.patch.dict(os.environ, CFLAGS=" ".join([*OPTIONS, *flags])):
+    with mock.patch.dict(os.environ, CFLAGS=" ".join([*options, *flags])):
         library = build.library(plans)
     out = [Network(plan, library) for plan in plans]
     for seed, network in enumerate(out):

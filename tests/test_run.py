@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nets import (
     CELLS,
     FACTORS,
+    OPTIONS,
     ROWS,
     all_pairs,
     data,
@@ -41,11 +42,12 @@ CALLS = [
 ]
 
 
-def misses(rows: list[dict], prefix: str) -> list[tuple[dict, Report]]:
+def misses(rows: list[dict], prefix: str, *options: str) -> list[tuple[dict, Report]]:
     """The networks that are further from torch than allowed."""
     specs = [from_row(f"{prefix}{n}", row) for n, row in enumerate(rows)]
+    networks = nets(specs, [row["lanes"] for row in rows], options or OPTIONS)
     found = []
-    for row, network in zip(rows, nets(specs, [row["lanes"] for row in rows]), strict=True):
+    for row, network in zip(rows, networks, strict=True):
         calls = [Case(*call, network.spec.batch_first) for call in CALLS]
         report = errors(network, *calls)
         if not report.ok:
@@ -68,10 +70,13 @@ def test_matches_torch(part):
 @pytest.mark.full
 @pytest.mark.parametrize("part", range(20))
 def test_matches_torch_at_length(part):
-    """A part of the full product, drawn once and for all."""
+    """A part of the full product, drawn once and for all.
+
+    What could be wrong in these alone is an index or a layout, which no optimisation is needed for.
+    """
     everything = [dict(zip(FACTORS, row, strict=True)) for row in product(*FACTORS.values())]
-    drawn = random.Random(part).sample([row for row in everything if possible(row)], 160)
-    assert not misses(drawn, f"full{part}_")
+    drawn = random.Random(part).sample([row for row in everything if possible(row)], 100)
+    assert not misses(drawn, f"full{part}_", "-O0")
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

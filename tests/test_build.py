@@ -29,7 +29,8 @@ pytestmark = pytest.mark.usefixtures("cc")
 
 SCRIPT = """
 import numpy as np, rnngen
-net = rnngen.compile({"name": "net", "cell": "gru", "input_size": 3, "hidden_size": 5})
+spec = {"name": "net", "cell": "gru", "input_size": 3, "hidden_size": 5, "isa": "native"}
+net = rnngen.compile(spec)
 net.load_state_dict({k: np.full(s, 0.1, np.float32) for k, s in net.plan.model.params.items()})
 print(float(net(np.ones((4, 2, 3), np.float32))[0].sum()))
 """

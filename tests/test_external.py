@@ -38,7 +38,7 @@ def test_rtneural(cell):
     state = json.loads(external("rtneural", f"{cell}_torch.json").read_text())
     x = np.loadtxt(external("rtneural", f"{cell}_torch_x.csv"), dtype=np.float32)
     y = np.loadtxt(external("rtneural", f"{cell}_torch_y.csv"))
-    sizes = {"cell": cell, "hidden_size": 8}
+    sizes = {"cell": cell, "hidden_size": 8, "isa": "native"}
     first = {"name": "first", "input_size": 1, **sizes}
     second = {"name": "second", "input_size": 8, "num_layers": 3, **sizes}
     lower = rnngen.compile(first, weights=part(state, f"{cell}."))
@@ -56,7 +56,7 @@ def test_nam(name):
     Its cell state runs up to 190, where float32 drifts; the drift is measured every 2,000 samples.
     """
     capture = json.loads(external("nam", f"{name}.nam").read_text())
-    spec = rnngen.load_spec({"name": "amp", "cell": "lstm", **capture["config"]})
+    spec = rnngen.load_spec({"name": "amp", "cell": "lstm", "isa": "native", **capture["config"]})
     params, h_0, c_0 = amplifier(np.array(capture["weights"]), **capture["config"])
     network = rnngen.compile(spec, weights=params)
     rng = np.random.default_rng(0)

@@ -34,19 +34,21 @@ def said(code: str) -> list[str]:
 
 
 def test_every_example(tmp_path):
-    """In their order, in one folder; each prints what the README says."""
-    session, wanted, refused = [], [], ""
-    for kind, label, text in BLOCK.findall(README):
+    """In their order, in one folder; each prints what the README says.
+
+    Python that follows Python is one session, begun anew where something else came between.
+    """
+    session, refused = "", ""
+    device = torch.cuda.is_available()
+    blocks = [block for block in BLOCK.findall(README) if block[1] != "cuda" or device]
+    kinds = [kind for kind, _, _ in blocks]
+    for (kind, label, text), following in zip(blocks, [*kinds[1:], ""], strict=True):
         if kind in ("yaml", "c"):
             (tmp_path / label).write_text(text)
-        elif kind == "python" and (label != "cuda" or torch.cuda.is_available()):
-            session.append(text)
-            wanted += said(text)
-            (tmp_path / "session.py").write_text("\n".join(session))
-            command = [sys.executable, "session.py"]
-            out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-            assert out.returncode == 0, out.stderr
-            assert out.stdout.splitlines() == wanted
+        elif kind == "python":
+            session += f"{text}\n"
+            if following != kind:
+                check_session(session, tmp_path)
         elif kind == "sh" and label == "fails":
             result = shell(text, tmp_path)
             assert result.returncode == 2
@@ -57,6 +59,15 @@ def test_every_example(tmp_path):
         elif kind == "text" and refused:
             assert [line for line in refused.splitlines() if "..." not in line] == text.splitlines()
     check_program(tmp_path)
+
+
+def check_session(code: str, folder: Path):
+    """It runs, and prints what its comments say."""
+    (folder / "session.py").write_text(code)
+    command = [sys.executable, "session.py"]
+    out = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.splitlines() == said(code)
 
 
 def check_program(folder: Path):

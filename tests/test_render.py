@@ -39,7 +39,10 @@ def everything(s):
     return render.files(plan) | render.manifest(plan) | render.package(plan)
 
 
-@pytest.mark.parametrize("seed", range(20))
+SEEDS = [*range(6), *(pytest.param(n, marks=pytest.mark.full) for n in range(6, 20))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_same_bytes_anywhere(tmp_path, seed):
     """Whatever the hash seed, locale, time zone, folder and umask."""
     s = spec(num_layers=2, bidirectional=True, proj_size=2)

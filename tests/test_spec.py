@@ -349,6 +349,12 @@ def test_hostile_names(name):
     assert "RNN105" in refusal(GOOD.replace("toy", f'"{name}"'))
 
 
+@pytest.mark.parametrize("name", ["f", "r", "w", "x"])
+def test_names_whose_codes_are_macros(name):
+    """X_OK is one of unistd.h's."""
+    assert "RNN106" in refusal(GOOD.replace("toy", name))
+
+
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_no_other_name_passes(name):
     """Whatever passes is an identifier of at most 48 ASCII characters that means nothing yet."""

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.usefixtures("cc")
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_module_brings_its_spec_and_weights(cell, dtype):
+def test_a_module_brings_its_spec_and_weights(cell, dtype, monkeypatch):
+    monkeypatch.setenv("CFLAGS", "-O1")  # all levels, sooner
     s = spec(**CELLS[cell], num_layers=2, bidirectional=True, batch_first=True, bias=False)
     theirs = module(s).to(dtype)
     ours = rnngen.compile(theirs)

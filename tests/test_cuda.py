@@ -149,16 +149,30 @@ def words(value) -> str:
     return value if isinstance(value, str) else "-".join(str(v) for v in value.values())
 
 
+ROOM = {"step": 1, "grid": 64}  # multiprocessors for tests with that in their name
+
+
 @pytest.fixture(autouse=True)
 def processors(request, monkeypatch):
     """Where a grid finds too few multiprocessors, a network goes step by step."""
-    if "step" in request.node.name:
-        monkeypatch.setenv("SHIM_PROCESSORS", "1")
+    for strategy, count in ROOM.items():
+        if strategy in request.node.name:
+            monkeypatch.setenv("SHIM_PROCESSORS", str(count))
 
 
 def way(network, strategy: str) -> bool:
     """Whether it goes so: step by step where nothing else is possible."""
+    if strategy == "grid" and network.plan.grid.resident > ROOM["grid"]:
+        return False
     return network.plan.ways[-1 if strategy == "step" else 0].startswith(strategy)
+
+
+def test_grids_find_room():
+    """Those of the tests of all strategies, in both directions: else they would go step by step."""
+    grids = [plan(**kind, bidirectional=True).grid for kind in ALL.args[1]]
+    names = ALL.kwargs["ids"]
+    for name, grid in zip(names, grids, strict=True):
+        assert "grid" not in name or grid.resident <= ROOM["grid"]
 
 
 def beside_torch(network):

@@ -1,11 +1,11 @@
 /* Stands in for CUDA's header where there is no device: g++ compiles a generated .cu file as it is, and
  * its kernels run on the processor.
  *
- * Each thread of a block is a fiber; blocks run one after the other, unless they are launched together. Fibers take turns in an order that
- * SHIM_SEED shuffles, so that what lacks a barrier goes wrong. Shared memory starts as NaN, and a
- * write behind it, a barrier that some threads never reach or a fiber that waits for ever makes the
- * launch answer cudaErrorLaunchFailure. What it cannot show: memory order, time, and whether a real
- * device has room. */
+ * Each thread of a block is a fiber; blocks run one after the other, unless they are launched together.
+ * Fibers take turns in an order that SHIM_SEED shuffles, so that what lacks a barrier goes wrong.
+ * Shared memory starts as NaN, and a write behind it, a barrier that some threads never reach or a
+ * fiber that waits for ever makes the launch answer cudaErrorLaunchFailure. What it cannot show: memory
+ * order, time, and whether a real device has room. */
 #pragma once
 
 #include "fibers.h"

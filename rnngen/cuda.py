@@ -57,6 +57,16 @@ class CudaPlan(Outline):
         return next((fit for fit in self.residences if isinstance(fit, Grid)), None)
 
     @property
+    def wavefront(self) -> bool:
+        """Whether there is strategy wavefront."""
+        return self.strategy == "wavefront"
+
+    @property
+    def together(self) -> int:
+        """Passes that a launch may have: all directions, or all layers."""
+        return len(self.layers) if self.wavefront else self.directions
+
+    @property
     def unusual(self) -> bool:
         """Whether some clusters have more blocks than those that every device has room for."""
         return any(fit.cluster and fit.blocks > strategy.PORTABLE for fit in self.residences)
@@ -190,8 +200,8 @@ class CudaPlan(Outline):
 
     @property
     def packets(self) -> int:
-        """Numbers that strategy grid has on their way, eight bytes each."""
-        return self.grid.packets if self.grid else 0
+        """Numbers that strategies grid and wavefront have on their way, eight bytes each."""
+        return max((fit.packets for fit in self.residences), default=0)
 
     @property
     def workspace_row(self) -> int:
@@ -274,6 +284,8 @@ def decide(model: Model) -> Plan | CudaPlan:
         gates, half = len(model.cell.gates), model.dtype.half
         sizes = gates, spec.hidden_size, spec.isa, half, spec.num_directions
         residences = strategy.choose(*sizes)
+        if spec.num_directions == 1:
+            residences = strategy.by_layers(residences, spec.num_layers)
     enough = bool(residences) and strategy.sure(residences[-1], spec.isa)
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
     return CudaPlan(model, TARGETS["cuda"], layers, residences, not enough)

@@ -39,6 +39,11 @@ class Grid(Residence):
         """Of packets of one h."""
 
     @property
+    def launched(self) -> str:
+        """Which template prints its launches."""
+        return "several" if self.shares else "grid"
+
+    @property
     def sending(self) -> int:
         """Cycles that h takes to other blocks."""
         return TALKING

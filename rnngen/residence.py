@@ -48,6 +48,16 @@ class Residence(ABC):
         return False
 
     @property
+    def packets(self) -> int:
+        """Numbers that its blocks have on their way through memory, eight bytes each."""
+        return 0
+
+    @property
+    def launched(self) -> str:
+        """Which template prints its launches."""
+        return "several" if self.shares else "resident"
+
+    @property
     @abstractmethod
     def kind(self) -> str:
         """Which template prints the kernel."""

@@ -16,6 +16,7 @@ from rnngen.grid import GridQuads, GridTiles
 from rnngen.quads import Quads
 from rnngen.residence import Residence
 from rnngen.tiles import Tiles
+from rnngen.wavefront import Wavefront
 
 SHARED = 99 * 1024  # bytes of a block that every architecture since sm_80 has
 MORE_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
@@ -46,6 +47,15 @@ def choose(
         grids = [way for way in _grids(gates, hidden, isa, half, directions) if _fits(way, isa)]
         chosen += sorted(grids, key=_cost)[:1]
     return tuple(chosen)
+
+
+def by_layers(ways: tuple[Residence, ...], layers: int) -> tuple[Residence, ...]:
+    """All layers at once before what has one after the other, where that is for each in an sm."""
+    if layers == 1 or not (ways and type(ways[0]) is Quads and ways[0].strategy == "sm"):
+        return ways
+    one = ways[0]
+    all_of_them = Wavefront(one.gates, one.hidden, 1, one.parts, layers=layers)
+    return (all_of_them, *ways) if all_of_them.possible else ways
 
 
 def sure(way: Residence, isa: str) -> bool:

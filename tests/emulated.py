@@ -111,6 +111,11 @@ def spec(**fields) -> Spec:
     return rnngen.load_spec({**defaults, "input_size": 3, "hidden_size": 5, **fields})
 
 
+def both(kind: dict, **more) -> dict:
+    """A kind in both directions, but for what it says itself: a wavefront has but one."""
+    return {"bidirectional": True, **more, **kind}
+
+
 def plan(**fields) -> CudaPlan:
     return decide(resolve(spec(**fields)))
 

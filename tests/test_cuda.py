@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from emulated import Emulated, compiled, net, plan, sanitized, with_graphs, with_weights
+from emulated import Emulated, both, compiled, net, plan, sanitized, with_graphs, with_weights
 from nets import errors, module
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -94,6 +94,17 @@ GRID = [
         ("rnn", 270, {"nonlinearity": "relu", "bias": False}),
     )
 ]
+WAVEFRONT = [
+    {"cell": cell, "input_size": 3, "hidden_size": h, "num_layers": layers, **more}
+    for cell, h, layers, more in (
+        ("lstm", 20, 4, {}),
+        ("gru", 33, 3, {"bias": False}),
+        ("gru", 128, 2, {"isa": "sm_90"}),
+        ("rnn", 1, 7, {"batch_first": True}),
+        ("rnn", 141, 2, {"nonlinearity": "relu"}),
+        ("lstm", 81, 2, {"isa": "sm_80"}),
+    )
+]
 STEP = [
     {"cell": "lstm", "input_size": 40, "hidden_size": 7, "proj_size": 3, "bidirectional": True},
     {"cell": "lstm", "input_size": 3, "hidden_size": 5, "dtype": "float64", "bias": False},
@@ -109,12 +120,14 @@ STEP = [
         ("rnn", 259, {"isa": "sm_80"}),
     )
 ]
+STRATEGIES = {"sm": SM, "cluster": CLUSTER, "grid": GRID, "wavefront": WAVEFRONT, "step": STEP}
 ALL = pytest.mark.parametrize(
     "kind",
     [
         {"cell": "gru", "hidden_size": 33},
         {"cell": "gru", "hidden_size": 131},
         {"cell": "gru", "hidden_size": 155, "isa": "sm_80"},
+        {"cell": "gru", "hidden_size": 33, "num_layers": 3, "bidirectional": False},
         {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
         {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
         {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
@@ -125,6 +138,7 @@ ALL = pytest.mark.parametrize(
         "sm",
         "cluster",
         "grid",
+        "wavefront",
         "step",
         "sm in 16 bits",
         "cluster in 16 bits",
@@ -169,7 +183,7 @@ def way(network, strategy: str) -> bool:
 
 def test_grids_find_room():
     """Those of the tests of all strategies, in both directions: else they would go step by step."""
-    grids = [plan(**kind, bidirectional=True).grid for kind in ALL.args[1]]
+    grids = [plan(**both(kind)).grid for kind in ALL.args[1]]
     names = ALL.kwargs["ids"]
     for name, grid in zip(names, grids, strict=True):
         assert "grid" not in name or grid.resident <= ROOM["grid"]
@@ -189,7 +203,7 @@ def quick(fields) -> tuple[pytest.MarkDecorator, ...]:
     ("strategy", "fields"),
     [
         pytest.param(strategy, fields, marks=quick(fields))
-        for strategy, nets in {"sm": SM, "cluster": CLUSTER, "grid": GRID, "step": STEP}.items()
+        for strategy, nets in STRATEGIES.items()
         for fields in nets
     ],
     ids=words,
@@ -199,6 +213,8 @@ def test_torch_in_float64(strategy, fields, monkeypatch):
     assert way(network, strategy)
     if strategy == "grid":
         monkeypatch.setenv("SHIM_PROCESSORS", str(2 * network.plan.grid.resident))
+    if strategy == "wavefront":  # two sequences at once
+        monkeypatch.setenv("SHIM_PROCESSORS", str(2 * network.plan.residences[0].resident))
     report = beside_torch(network)
     assert report.ok, report
     if network.plan.half:  # torch rounds every sum
@@ -208,7 +224,7 @@ def test_torch_in_float64(strategy, fields, monkeypatch):
 @ALL
 def test_stretches_give_the_same_bits(kind, monkeypatch):
     """However a sequence is cut, in both directions, padded and packed."""
-    fields = {**kind, "bidirectional": True, "num_layers": 2}
+    fields = both(kind, num_layers=2)
     whole = net(**fields)
     monkeypatch.setattr(cuda, "STRETCH", 3 * whole.plan.sums_row * whole.plan.dtype.real.bytes)
     cut = with_weights(plan(**fields))
@@ -238,7 +254,7 @@ def flat(answer) -> list[torch.Tensor]:
 @ALL
 @pytest.mark.parametrize("batch", [2, 9, 70])
 def test_a_sequence_does_not_see_its_neighbours(kind, batch):
-    network = net(**kind, bidirectional=True)
+    network = net(**both(kind))
     x = noise(network, 5, batch, 3)
     output, h = network(x)
     for b in {0, batch // 2, batch - 1}:
@@ -250,7 +266,7 @@ def test_a_sequence_does_not_see_its_neighbours(kind, batch):
 @ALL
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_padding_is_not_read_and_comes_out_zero(kind, batch_first):
-    network = net(**kind, bidirectional=True, num_layers=2, batch_first=batch_first)
+    network = net(**both(kind, num_layers=2, batch_first=batch_first))
     x = noise(network, 6, 4, 3)
     lengths = torch.tensor([2, 6, 1, 3])
     packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
@@ -273,7 +289,7 @@ def noise(network, *shape: int) -> torch.Tensor:
 @ALL
 @pytest.mark.parametrize("seed", [2, 3, 4])
 def test_every_interleaving_gives_the_same_bits(kind, seed, monkeypatch):
-    network = net(**kind, bidirectional=True)
+    network = net(**both(kind))
     x = noise(network, 4, 3, 3)
     first = network(x)
     monkeypatch.setenv("SHIM_SEED", str(seed))
@@ -328,12 +344,12 @@ def test_more_steps_than_a_grid_has_blocks():
 def test_shapes_of_torch(kind):
     """Without batch, an empty batch, a state given and not changed."""
     network = net(**kind | {"cell": "lstm"})
-    units = network.spec.hidden_size
-    x, *hx = noise(network, 4, 3), noise(network, 1, units), noise(network, 1, units)
+    units, layers = network.spec.hidden_size, network.spec.num_layers
+    x, *hx = noise(network, 4, 3), *(noise(network, layers, units) for _ in "hc")
     before = [state.clone() for state in hx]
     output, (h, c) = network(x, hx)
     assert output.shape == (4, units)
-    assert h.shape == c.shape == (1, units)
+    assert h.shape == c.shape == (layers, units)
     batched, _ = network(x[:, None], tuple(state[:, None] for state in hx))
     assert torch.equal(batched[:, 0], output)
     assert all(torch.equal(*pair) for pair in zip(hx, before, strict=True))
@@ -341,7 +357,7 @@ def test_shapes_of_torch(kind):
     assert_same(network(x, strided), (output, (h, c)))
     output, (h, _) = network(x.new_empty(4, 0, 3))
     assert output.shape == (4, 0, units)
-    assert h.shape == (1, 0, units)
+    assert h.shape == (layers, 0, units)
 
 
 @pytest.mark.parametrize("room", [0, 1, 8, 16])
@@ -349,6 +365,7 @@ def test_shapes_of_torch(kind):
     ("fields", "ways"),
     [
         ({"hidden_size": 128}, {0: "sm", 8: "cluster4"}),
+        ({"hidden_size": 20, "num_layers": 3}, {0: "sm", 1: "wavefront"}),
         ({"hidden_size": 256}, {0: "step", 1: "grid", 8: "cluster8"}),
         ({"hidden_size": 384}, {0: "step", 1: "grid", 8: "cluster8", 16: "cluster16"}),
         ({"hidden_size": 440}, {0: "step", 1: "grid", 16: "cluster16"}),
@@ -415,9 +432,9 @@ class Untouched(TorchDispatchMode):
 
 
 def arguments(network, batch=3, steps=5):
-    """x and states, both directions of one layer."""
+    """x and states."""
     spec = network.spec
-    shape = spec.num_directions, batch, spec.hidden_size
+    shape = len(network.plan.model.passes), batch, spec.hidden_size
     hx = noise(network, *shape), -noise(network, *shape)
     return noise(network, steps, batch, spec.input_size), hx[: len(network.plan.state_sizes)]
 
@@ -431,7 +448,7 @@ def given(hx):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_bound_is_called(kind, cell, graphs):
     """The same bits as a plain call, from what lies in the buffers then, and in the same memory."""
-    network = net(**kind | {"cell": cell}, bidirectional=True)
+    network = net(**both(kind) | {"cell": cell})
     x, hx = arguments(network)
     call = network.bind(x, given(hx))
     places = [answer.data_ptr() for answer in flat(call.answer())]
@@ -450,7 +467,7 @@ def test_bound_is_called(kind, cell, graphs):
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_bound_lengths(kind, batch_first, graphs):
     """Each run writes the zeros beyond them."""
-    network = net(**kind, bidirectional=True, num_layers=2, batch_first=batch_first)
+    network = net(**both(kind, num_layers=2, batch_first=batch_first))
     x = noise(network, 4, 4, 3)
     lengths = torch.tensor([2, 4, 1, 3])
     call = network.bind(x, lengths=lengths)
@@ -500,7 +517,7 @@ def test_bound_weights_stay(kind, graphs):
 @ALL
 def test_bound_keeps_what_it_reads(kind, graphs):
     """`run` alone is enough; without it nothing is left."""
-    network = net(**kind, bidirectional=True)
+    network = net(**both(kind))
     x, hx = arguments(network)
     call = network.bind(x, given(hx), lengths=[5, 1, 2])
     kept = [weakref.ref(tensor) for tensor in call._kept if torch.is_tensor(tensor)]

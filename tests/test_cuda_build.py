@@ -9,6 +9,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import product
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,10 @@ NETS = {
     "grid lstm": {"cell": "lstm", "hidden_size": 1024, "isa": "sm_90"},
     "grid gru, weights in shared memory": {"cell": "gru", "hidden_size": 900, "isa": "sm_80"},
     "grid rnn": {"cell": "rnn", "hidden_size": 600, "isa": "sm_80", "bidirectional": True},
-    "sm gru": {"cell": "gru", "input_size": 64, "hidden_size": 128, "num_layers": 2},
+    "sm gru": {"cell": "gru", "input_size": 64, "hidden_size": 128},
+    "wavefront lstm": {"cell": "lstm", "input_size": 64, "hidden_size": 96, "num_layers": 4},
+    "wavefront gru": {"cell": "gru", "input_size": 64, "hidden_size": 128, "num_layers": 2},
+    "wavefront rnn": {"cell": "rnn", "hidden_size": 141, "num_layers": 3, "batch_first": True},
     "sm rnn": {"cell": "rnn", "input_size": 1, "hidden_size": 20},
     "step gru": {"cell": "gru", "input_size": 3, "hidden_size": 1700, "bidirectional": True},
     "step lstm, projected": {"cell": "lstm", "input_size": 3, "hidden_size": 40, "proj_size": 7},
@@ -119,8 +124,8 @@ def test_no_spill_and_no_warning(name, architecture, nvcc):
 def test_no_size_spills(cell, isa, dtype, nvcc):
     """Over all kinds of layout whose weights fill half of the registers, or nearest to that."""
     kinds = {}
-    for hidden in range(1, 1400):
-        p = plan(cell=cell, hidden_size=hidden, isa=isa, dtype=dtype)
+    for hidden, layers in product(range(1, 1400), (1, 2)):
+        p = plan(cell=cell, hidden_size=hidden, isa=isa, dtype=dtype, num_layers=layers)
         for fit in p.residences:
             blocks = 1 if isinstance(fit, Grid) else fit.blocks
             kind = replace(fit, hidden=1, blocks=blocks), fit.threads, fit.words, bool(fit.rest)
@@ -131,7 +136,10 @@ def test_no_size_spills(cell, isa, dtype, nvcc):
             cubin(p, nvcc, isa)
 
 
-@pytest.mark.parametrize("name", [name for name in NETS if not name.startswith("step")])
+OWN_LOOP = [name for name in NETS if name.split()[0] in ("sm", "cluster", "grid")]
+
+
+@pytest.mark.parametrize("name", OWN_LOOP)
 def test_time_loop(name, nvcc):
     """Its machine code reads no weight from memory, and nothing from local memory.
 
@@ -157,6 +165,23 @@ def test_time_loop(name, nvcc):
         words = fit.words * int(several[1] if several and not p.half else 1)
         kind, count = ("HMMA", words // 4) if p.half else ("FFMA", words)
         assert len(re.findall(rf"\b{kind}\b", loop)) >= count
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name.startswith("wavefront")])
+def test_time_loops_of_a_wavefront(name, nvcc):
+    """That over the steps of a layer has one barrier, and that over products of x another."""
+    p = plan(**NETS[name])
+    fit = p.residences[0]
+    (body,) = machine_code(p, "net_wavefront", nvcc).values()
+    found = {len(re.findall(r"\bBAR\.", loop)): loop for loop in longest_loops(body)[:2]}
+    assert set(found) == {1, 2}
+    words = {1: fit.words, 2: 4 * p.gates * fit.input_held}
+    loads = {1: p.gates + 2, 2: 2 * ceil(fit.rows / fit.threads)}  # sums of x, starts; biases
+    for barriers, loop in found.items():
+        assert not re.search(r"\b(LDL|STL|MEMBAR|CCTL)\b", loop)
+        assert len(re.findall(r"\bFFMA\b", loop)) >= words[barriers]
+        assert len(re.findall(r"\bLDG\S*(?<!STRONG\.GPU) ", loop)) <= loads[barriers]
+        assert len(re.findall(r"\bSTG\S*STRONG\.GPU\b", loop)) >= 2
 
 
 @pytest.mark.parametrize("kernel", ["net_inputILi8", "net_stepILi8"])
@@ -193,8 +218,13 @@ def cuobjdump() -> str:
 def longest_loop(sass: str, within: bool = False) -> str:
     """From the target of the backward branch that goes back furthest to the branch.
 
-    Or the longest loop within that one. Behind the last exit is only what waits.
+    Or the longest loop within that one.
     """
+    return longest_loops(sass)[within]
+
+
+def longest_loops(sass: str) -> list[str]:
+    """All loops, one within another or not. Behind the last exit is only what waits."""
     lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", sass)
     exits = [n for n, (_, text) in enumerate(lines) if text == "EXIT"]
     lines = lines[: exits[-1]]
@@ -204,8 +234,10 @@ def longest_loop(sass: str, within: bool = False) -> str:
         if (target := re.search(r"\bBRA\b.*?(?:0x|`\(.*?0x)([0-9a-f]+)", text))
     ]
     loops = {first: (first, last) for size, first, last in sorted(spans) if size > 0}
-    first, last = sorted(loops.values(), key=lambda loop: loop[0] - loop[1])[within]
-    return "\n".join(text for at, text in lines if first <= int(at, 16) <= last)
+    return [
+        "\n".join(text for at, text in lines if first <= int(at, 16) <= last)
+        for first, last in sorted(loops.values(), key=lambda loop: loop[0] - loop[1])
+    ]
 
 
 def test_module_loads_without_a_device(nvcc, own_cache):

@@ -11,7 +11,7 @@ from itertools import product
 
 import pytest
 import torch
-from emulated import plan, spec
+from emulated import both, plan, spec
 from nets import CELLS, errors, weights
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -27,6 +27,7 @@ KINDS = {
     "cluster, weights in shared memory": {"cell": "gru", "hidden_size": 448},
     "grid": {"cell": "gru", "hidden_size": 700},
     "grid, both directions": {"cell": "lstm", "hidden_size": 600, "bidirectional": True},
+    "wavefront": {"cell": "lstm", "hidden_size": 96, "num_layers": 4, "bidirectional": False},
     "step": {"cell": "gru", "hidden_size": 2100},
     "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
     "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},
@@ -159,7 +160,7 @@ def test_more_steps_than_a_grid_has_blocks(kind):
 @EACH
 def test_memory_is_not_read_before_it_is_written(kind):
     """Answers and scratch are NaN when a call gets them."""
-    network = net(**kind, num_layers=2, bidirectional=True)
+    network = net(**both(kind, num_layers=2))
     x, lengths = noise(network, 50, 9, 3), torch.arange(9) * 6 + 2
     expected = network(x), network(x, lengths=lengths)
     torch.use_deterministic_algorithms(True)  # torch then fills what it gives: NaN; bytes of 255
@@ -173,7 +174,7 @@ def test_memory_is_not_read_before_it_is_written(kind):
 
 @EACH
 def test_the_same_bits_each_time(kind):
-    network = net(**kind, bidirectional=True)
+    network = net(**both(kind))
     x = noise(network, 40, 200, 3)
     first = network(x)
     assert all(same(network(x), first) for _ in range(100))
@@ -183,7 +184,7 @@ def test_the_same_bits_each_time(kind):
 @pytest.mark.parametrize("batch", [2, 9, 70, 300])
 def test_a_sequence_does_not_see_its_neighbours(kind, batch):
     """Nor whether the batch is packed, padded or whole."""
-    network = net(**kind, bidirectional=True)
+    network = net(**both(kind))
     x = noise(network, 12, batch, 3)
     lengths = torch.arange(batch) % 12 + 1
     packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
@@ -228,7 +229,7 @@ def test_a_call_does_not_wait(kind):
 @EACH
 def test_graphs(kind):
     """Captured, and replayed with other numbers, a call gives what it gives without."""
-    network = net(**kind, num_layers=2, bidirectional=True)
+    network = net(**both(kind, num_layers=2))
     x = noise(network, 30, 5, 3)
     expected = flat(network(-x))
     graph = torch.cuda.CUDAGraph()
@@ -242,7 +243,7 @@ def test_graphs(kind):
 @EACH
 def test_bound(kind):
     """The bits of a plain call, from what lies in the buffers then; zeros beyond lengths."""
-    network = net(**kind, num_layers=2, bidirectional=True)
+    network = net(**both(kind, num_layers=2))
     x, lengths = noise(network, 30, 5, 3), torch.arange(5) * 7 + 2
     for more in ({}, {"lengths": lengths}):
         call = network.bind(x, **more)
@@ -323,7 +324,7 @@ torch.cuda.synchronize()
 def test_sanitizer(kind, check, tool):
     """Each tensor has memory of its own there, so that nobody's is next to it."""
     program = tool("compute-sanitizer")
-    fields = {"isa": "native", **kind, "num_layers": 2, "bidirectional": True}
+    fields = {"isa": "native", **both(kind, num_layers=2)}
     net(**fields)  # compiled before
     p = plan(**fields)
     given = [json.dumps(p.model.spec.public()), json.dumps(dict(p.model.params))]

@@ -10,7 +10,7 @@ import pytest
 from emulated import plan, with_weights
 from nets import errors
 
-from rnngen import cuda
+from rnngen import cuda, wavefront
 from rnngen.errors import DeviceError
 from rnngen.validate import Case
 
@@ -21,6 +21,8 @@ LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110, "isa": "sm_80"}
 CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 SIXTEEN = {"cell": "lstm", "input_size": 3, "hidden_size": 310, "isa": "sm_90"}
 GRID = {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True}
+WAVE = {"cell": "gru", "input_size": 3, "hidden_size": 21, "num_layers": 4}
+CLOSE = {**WAVE, "hidden_size": 20}  # layers that are but a step apart
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
 PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
 
@@ -144,6 +146,50 @@ MUTANTS = {
     ),
     "grid: units of the first block": (GRID, "(int)blockIdx.x * 5", "0 * 5"),
     "grid: what lies beyond h": (GRID, "shared[k] = make_float4(0, 0, 0, 0);", "(void)k;"),
+    "wavefront: numbers of an earlier launch": (
+        WAVE,
+        "cudaMemsetAsync(call.packets, 0, packets",
+        "cudaMemsetAsync(call.packets, 0, 0 * packets",
+    ),
+    "wavefront: no waiting for sums": (WAVE, "if (!there)\n", "if (false)\n"),
+    "wavefront: sums of the step before": (WAVE, "look(done + 1);", "look(done);"),
+    "wavefront: h gone before it is read": (WAVE, "net_wait_read(above.h_read, done);", ""),
+    "wavefront: sums gone before they are read": (
+        CLOSE,
+        "net_wait_read(link.sums_read, done);",
+        "",
+    ),
+    "wavefront: said to be read before it is": (
+        WAVE,
+        "net_read(below.sums_read, done, count);",
+        "net_read(below.sums_read, done + 2, count + 2);",
+    ),
+    "wavefront: one place for h": (WAVE, "link.h + done % 4 * 22", "link.h"),
+    "wavefront: no barrier behind what is received": (
+        WAVE,
+        "    }\n    __syncthreads();\n}",
+        "    }\n}",
+    ),
+    "wavefront: no barrier before chains are added up": (
+        WAVE,
+        "= part[g];\n        }\n        __syncthreads();",
+        "= part[g];\n        }",
+    ),
+    "wavefront: all lanes with the same chains": (WAVE, "* parts + lane;", "* parts;"),
+    "wavefront: a chain left out": (WAVE, "c < 2; c++", "c < 1; c++"),
+    "wavefront: no bias above": (WAVE, "sum += net_input_bias(layer, g, j);", ""),
+    "wavefront: states of the lowest": (WAVE, "(long long)depth * s.B", "0LL * s.B"),
+    "wavefront: weights of the lowest": (WAVE, "layers.at[depth]", "layers.at[0]"),
+    "wavefront: the odd value is not sent": (WAVE, "/ parts < 22", "/ parts < 21"),
+    "wavefront: idle lanes send what they have": (WAVE, "idle ? 0 : h_j", "h_j / (1 - idle)"),
+    "wavefront: y of the layer below": (WAVE, "depth == top && lane", "depth + 1 == top && lane"),
+    "wavefront: sequences without turns": (WAVE, "first + (int)blockIdx.x", "(int)blockIdx.x"),
+    "wavefront: packets of the neighbour": (WAVE, "blockIdx.x * 3 + (", "blockIdx.x + ("),
+    "wavefront: more blocks than there is room for": (
+        WAVE,
+        "min(processors / 7",
+        "min(2 * processors / 7",
+    ),
     "product without the barrier before loading": (
         STEP,
         "    do {\n        __syncthreads();",
@@ -267,10 +313,23 @@ CASES = [
 ]
 
 
+LONG = [Case(50, 2, ragged=False, states=False, batch_first=False)]
+
+
+def cases(fields):
+    """What layers have between each other is written to again and again."""
+    return CASES + LONG if fields in (WAVE, CLOSE) else CASES
+
+
 def cut(fields, monkeypatch):
     """Several stretches where there are many sequences, of several steps."""
     if fields is STEP_16:  # with too few multiprocessors for a grid
         monkeypatch.setenv("SHIM_PROCESSORS", "1")
+    if fields in (WAVE, CLOSE):  # nine sequences take three turns, and wait for what is read
+        monkeypatch.setenv("SHIM_PROCESSORS", "28")
+        monkeypatch.setattr(wavefront, "FOLLOWING", 0)
+        monkeypatch.setattr(wavefront.Wavefront, "ring", 4 if fields is WAVE else 2)
+        monkeypatch.setattr(wavefront.Wavefront, "half", 2 if fields is WAVE else 1)
     p = plan(**fields)
     monkeypatch.setattr(cuda, "STRETCH", 3 * 17 * p.sums_row * p.dtype.real.bytes)
 
@@ -286,7 +345,7 @@ def test_mutant(name, monkeypatch):
 
     network = with_weights(plan(**fields), change, "-w")
     try:
-        report = errors(network, *CASES)
+        report = errors(network, *cases(fields))
     except DeviceError:
         return
     assert not report.ok, report
@@ -295,12 +354,12 @@ def test_mutant(name, monkeypatch):
 @pytest.mark.parametrize(
     "fields",
     [
-        *(SM, LSTM, CLUSTER, SIXTEEN, GRID, STEP, PROJECTED),
+        *(SM, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, CLOSE, STEP, PROJECTED),
         *(SM_16, KEPT_16, CLUSTER_16, GRID_16, STEP_16, PROJECTED_16),
     ],
 )
 def test_without_mutation(fields, monkeypatch):
     """The same cases with nothing changed are right."""
     cut(fields, monkeypatch)
-    report = errors(with_weights(plan(**fields)), *CASES)
+    report = errors(with_weights(plan(**fields)), *cases(fields))
     assert report.ok, report

@@ -323,11 +323,10 @@ static __global__ void __launch_bounds__(256, 1) gpu_sm(
     constexpr int width = 32; /* of h in quads, with zeros beyond 128 */
     extern __shared__ float4 gpu_shared[];
     float4 *const shared = gpu_shared;
-    real *const both = reinterpret_cast<real *>(shared);
-    const int d = 0;
+    const int b = (int)blockIdx.x, d = 0;
     const gpu_layer &layer = layers.at[d];
-    const int lane = (int)threadIdx.x % parts;
-    const int b = (int)blockIdx.x, unit = min((int)threadIdx.x / parts, 127);
+    real *const both = reinterpret_cast<real *>(shared);
+    const int lane = (int)threadIdx.x % parts, unit = min((int)threadIdx.x / parts, 127);
     const bool idle = (int)threadIdx.x >= 256; /* does as the last unit, writes nothing */
     const long long state = ((long long)d * s.B + b) * 128;
     float4 held_w[3][held];

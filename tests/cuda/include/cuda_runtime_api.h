@@ -407,18 +407,23 @@ inline void SHIM_OF(_send_packet)(uint64_t *to, unsigned value, unsigned number)
     message.packet = (uint64_t)number << 32 | value;
     shim::machine.messages.push_back(message);
 }
+inline uint64_t SHIM_OF(_look)(const uint64_t *from) { return *from; }
+inline uint64_t SHIM_OF(_await)(const uint64_t *from, unsigned number)
+{
+    shim::Fiber &self = *shim::machine.now;
+
+    self.packet = from;
+    self.number = number;
+    if (*from >> 32 != number)
+        shim::wait(shim::State::at_packet);
+    return *from;
+}
 template <int PAIRS>
 void SHIM_OF(_receive)(const uint64_t *const (&from)[PAIRS], unsigned number, uint2 (&pair)[PAIRS])
 {
-    shim::Fiber &self = *shim::machine.now;
     unsigned all[2 * PAIRS];
 
-    for (int n = 0; n < 2 * PAIRS; n++) {
-        self.packet = from[n / 2] + n % 2;
-        self.number = number;
-        if (*self.packet >> 32 != number)
-            shim::wait(shim::State::at_packet);
-        all[n] = (unsigned)*self.packet;
-    }
+    for (int n = 0; n < 2 * PAIRS; n++)
+        all[n] = (unsigned)SHIM_OF(_await)(from[n / 2] + n % 2, number);
     memcpy(&pair, &all, sizeof all);
 }

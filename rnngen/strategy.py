@@ -49,13 +49,13 @@ def choose(
     return tuple(chosen)
 
 
-def by_layers(ways: tuple[Residence, ...], layers: int) -> tuple[Residence, ...]:
-    """All layers at once before what has one after the other, where that is for each in an sm."""
-    if layers == 1 or not (ways and type(ways[0]) is Quads and ways[0].strategy == "sm"):
+def by_layers(ways: tuple[Residence, ...], layers: int, isa: str) -> tuple[Residence, ...]:
+    """All layers at once before the best way to have one after the other, in an sm or cluster."""
+    if layers == 1 or not (ways and type(ways[0]) is Quads):
         return ways
-    one = ways[0]
-    all_of_them = Wavefront(one.gates, one.hidden, 1, one.parts, layers=layers)
-    return (all_of_them, *ways) if all_of_them.possible else ways
+    best = ways[0]
+    all_of_them = Wavefront(best.gates, best.hidden, best.blocks, best.parts, best.many, layers)
+    return (all_of_them, *ways) if all_of_them.possible and _fits(all_of_them, isa) else ways
 
 
 def sure(way: Residence, isa: str) -> bool:

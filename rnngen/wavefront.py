@@ -19,21 +19,32 @@ CHAIN = COLUMNS // 4  # quads of them
 
 @dataclass(frozen=True)
 class Wavefront(Quads):
-    """float32; a layer as strategy sm has it, and a block beside it that multiplies its x.
+    """float32; a layer as strategy sm or cluster has it, and as many blocks that multiply its x.
 
-    Of the lowest layer they are there before.
+    Of the lowest layer its sums are there before.
     """
 
     layers: int = 2
 
-    kind = "wavefront"
     strategy = "wavefront"
     name = "wavefront"
+    kernel = "wavefront"
+    shares = False
     launched = "wavefront"
     columns = COLUMNS
     chain = CHAIN
     ring = 32  # steps of which h and sums can be on their way
     half = ring // 2
+
+    @property
+    def kind(self) -> str:
+        """Which template prints the kernel."""
+        return "wavefront_cluster" if self.cluster else "wavefront"
+
+    @property
+    def layered(self) -> str:
+        """The kernel that has layer by layer, behind the network's name."""
+        return f"cluster{self.blocks}" if self.cluster else "sm"
 
     @property
     def top(self) -> int:
@@ -43,6 +54,11 @@ class Wavefront(Quads):
     @property
     def resident(self) -> int:
         """Blocks of a sequence, which have to be there at once."""
+        return self.roles * self.blocks
+
+    @property
+    def roles(self) -> int:
+        """Layers, and products of x beside all but the lowest."""
         return 2 * self.layers - 1
 
     @property
@@ -56,6 +72,16 @@ class Wavefront(Quads):
         return self.gates * self.hidden
 
     @property
+    def own_rows(self) -> int:
+        """And of one block."""
+        return self.gates * self.units
+
+    @property
+    def input_each(self) -> int:
+        """Of which a thread adds up so many."""
+        return ceil(self.own_rows / self.threads)
+
+    @property
     def pairs(self) -> int:
         """Of packets of one h."""
         return ceil(self.hidden / 2)
@@ -67,8 +93,8 @@ class Wavefront(Quads):
 
     @property
     def between(self) -> int:
-        """Packets between two layers of a sequence: h, sums, how much of either has been read."""
-        return self.ring * (self.packed + self.rows) + 4
+        """Packets between two layers of a sequence: h, sums, how far they have been read."""
+        return self.ring * (self.packed + self.rows) + 2
 
     @property
     def links(self) -> int:
@@ -88,13 +114,13 @@ class Wavefront(Quads):
     @property
     def input_parts(self) -> int:
         """Lanes to a unit, each with every so manyth chain."""
-        free = min(self.chains, self.threads // self.hidden)
+        free = min(self.chains, self.threads // self.units)
         return 1 << free.bit_length() - 1
 
     @property
     def input_lanes(self) -> int:
         """Threads that have work."""
-        return self.hidden * self.input_parts
+        return self.units * self.input_parts
 
     @property
     def input_held(self) -> int:
@@ -113,14 +139,13 @@ class Wavefront(Quads):
 
     @property
     def possible(self) -> bool:
-        """Whether registers hold all weights."""
-        words = 4 * self.gates * self.input_held
-        return not self.rest and words <= self.registers - OWN
+        """Whether registers hold all of W_ih."""
+        return 4 * self.gates * self.input_held <= self.registers - OWN
 
     @property
     def shared(self) -> int:
         """Bytes of shared memory of either kind of block: two h by turns, sums of chains."""
-        sums = self.input_width // CHAIN * self.rows
+        sums = self.input_width // CHAIN * self.own_rows
         return max(super().shared, 16 * 2 * self.input_width + 4 * sums)
 
     @property
@@ -132,8 +157,3 @@ class Wavefront(Quads):
     def alone(self) -> int:
         """Of one step in one layer, without the others."""
         return super().cycles
-
-    @property
-    def by_layers(self) -> int:
-        """Of one step, layer by layer."""
-        return self.layers * self.alone

@@ -103,6 +103,10 @@ WAVEFRONT = [
         ("rnn", 1, 7, {"batch_first": True}),
         ("rnn", 141, 2, {"nonlinearity": "relu"}),
         ("lstm", 81, 2, {"isa": "sm_80"}),
+        ("lstm", 133, 2, {}),
+        ("gru", 150, 3, {"isa": "sm_90", "batch_first": True}),
+        ("rnn", 259, 2, {"isa": "sm_120", "bias": False}),
+        ("gru", 260, 2, {}),
     )
 ]
 STEP = [
@@ -128,6 +132,7 @@ ALL = pytest.mark.parametrize(
         {"cell": "gru", "hidden_size": 131},
         {"cell": "gru", "hidden_size": 155, "isa": "sm_80"},
         {"cell": "gru", "hidden_size": 33, "num_layers": 3, "bidirectional": False},
+        {"cell": "gru", "hidden_size": 131, "num_layers": 2, "bidirectional": False},
         {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
         {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
         {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
@@ -139,6 +144,7 @@ ALL = pytest.mark.parametrize(
         "cluster",
         "grid",
         "wavefront",
+        "wavefront of clusters",
         "step",
         "sm in 16 bits",
         "cluster in 16 bits",
@@ -163,7 +169,7 @@ def words(value) -> str:
     return value if isinstance(value, str) else "-".join(str(v) for v in value.values())
 
 
-ROOM = {"step": 1, "grid": 64}  # multiprocessors for tests with that in their name
+ROOM = {"step": 1, "grid": 64, "clusters": 48}  # multiprocessors for tests with that in their name
 
 
 @pytest.fixture(autouse=True)
@@ -366,6 +372,7 @@ def test_shapes_of_torch(kind):
     [
         ({"hidden_size": 128}, {0: "sm", 8: "cluster4"}),
         ({"hidden_size": 20, "num_layers": 3}, {0: "sm", 1: "wavefront"}),
+        ({"hidden_size": 128, "num_layers": 2}, {0: "sm", 7: "cluster4", 8: "wavefront"}),
         ({"hidden_size": 256}, {0: "step", 1: "grid", 8: "cluster8"}),
         ({"hidden_size": 384}, {0: "step", 1: "grid", 8: "cluster8", 16: "cluster16"}),
         ({"hidden_size": 440}, {0: "step", 1: "grid", 16: "cluster16"}),
@@ -756,7 +763,7 @@ def test_every_combination(strategy, cell, layers, bidirectional, bias):
         fields["isa"] = "sm_90" if cell in ("lstm", "gru") else "sm_120"
         fields["hidden_size"] *= 1 if cell in ("lstm", "gru") else 2
     network = net(**fields)
-    assert way(network, strategy)
+    assert way(network, "wavefront" if network.plan.wavefront else strategy)
     report = beside_torch(network)
     assert report.ok, report
 

@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
-from math import ceil
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,8 @@ NETS = {
     "sm gru": {"cell": "gru", "input_size": 64, "hidden_size": 128},
     "wavefront lstm": {"cell": "lstm", "input_size": 64, "hidden_size": 96, "num_layers": 4},
     "wavefront gru": {"cell": "gru", "input_size": 64, "hidden_size": 128, "num_layers": 2},
+    "wavefront lstm, clusters": {"cell": "lstm", "hidden_size": 256, "num_layers": 2},
+    "wavefront gru, clusters": {"cell": "gru", "hidden_size": 448, "num_layers": 3},
     "wavefront rnn": {"cell": "rnn", "hidden_size": 141, "num_layers": 3, "batch_first": True},
     "sm rnn": {"cell": "rnn", "input_size": 1, "hidden_size": 20},
     "step gru": {"cell": "gru", "input_size": 3, "hidden_size": 1700, "bidirectional": True},
@@ -169,19 +170,23 @@ def test_time_loop(name, nvcc):
 
 @pytest.mark.parametrize("name", [name for name in NETS if name.startswith("wavefront")])
 def test_time_loops_of_a_wavefront(name, nvcc):
-    """That over the steps of a layer has one barrier, and that over products of x another."""
+    """That over steps of a layer has one barrier, or messages instead; that over products two."""
     p = plan(**NETS[name])
     fit = p.residences[0]
     (body,) = machine_code(p, "net_wavefront", nvcc).values()
     found = {len(re.findall(r"\bBAR\.", loop)): loop for loop in longest_loops(body)[:2]}
-    assert set(found) == {1, 2}
-    words = {1: fit.words, 2: 4 * p.gates * fit.input_held}
-    loads = {1: p.gates + 2, 2: 2 * ceil(fit.rows / fit.threads)}  # sums of x, starts; biases
+    steps = 0 if fit.cluster else 1
+    assert set(found) == {steps, 2}
+    assert bool(re.search(r"\bSTAS\b", found[steps])) == fit.cluster
+    words = {steps: fit.words, 2: 4 * p.gates * fit.input_held}
+    loads = {steps: p.gates + 2, 2: 0}  # sums of x; starts
+    sent = {steps: 2, 2: fit.input_each}  # h and how far it is
     for barriers, loop in found.items():
-        assert not re.search(r"\b(LDL|STL|MEMBAR|CCTL)\b", loop)
+        assert not re.search(r"\b(LDL|STL|MEMBAR)\b", loop)
+        assert fit.cluster or not re.search(r"\bCCTL\b", loop)
         assert len(re.findall(r"\bFFMA\b", loop)) >= words[barriers]
         assert len(re.findall(r"\bLDG\S*(?<!STRONG\.GPU) ", loop)) <= loads[barriers]
-        assert len(re.findall(r"\bSTG\S*STRONG\.GPU\b", loop)) >= 2
+        assert len(re.findall(r"\bSTG\S*STRONG\.GPU\b", loop)) == sent[barriers]
 
 
 @pytest.mark.parametrize("kernel", ["net_inputILi8", "net_stepILi8"])
@@ -369,6 +374,17 @@ def test_what_a_chip_holds(gates, isa, dtype):
             assert not fit.cluster or isa != "sm_80"
     assert [max(held[False]), max(held[True])] == largest
     assert held[False] | held[True] >= {n for n in sample if n <= max(largest)}
+
+
+@pytest.mark.parametrize(("cell", "widest"), [("lstm", 384), ("gru", 512), ("rnn", 768)])
+def test_layers_at_once(cell, widest):
+    """Up to this size, in one direction and float32."""
+    fields = {"cell": cell, "num_layers": 2}
+    sizes = range(widest - 100, widest + 100)
+    wide = [n for n in sizes if plan(**fields, hidden_size=n).wavefront]
+    assert wide == list(range(sizes[0], widest + 1))
+    for other in ({"bidirectional": True}, {"dtype": "float16"}, {"num_layers": 1}):
+        assert not plan(**{**fields, "hidden_size": 20, **other}).wavefront
 
 
 def test_many_sequences_take_turns():

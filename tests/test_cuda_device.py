@@ -28,6 +28,12 @@ KINDS = {
     "grid": {"cell": "gru", "hidden_size": 700},
     "grid, both directions": {"cell": "lstm", "hidden_size": 600, "bidirectional": True},
     "wavefront": {"cell": "lstm", "hidden_size": 96, "num_layers": 4, "bidirectional": False},
+    "wavefront of clusters": {
+        "cell": "gru",
+        "hidden_size": 256,
+        "num_layers": 3,
+        "bidirectional": False,
+    },
     "step": {"cell": "gru", "hidden_size": 2100},
     "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
     "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},

@@ -22,7 +22,7 @@ CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 SIXTEEN = {"cell": "lstm", "input_size": 3, "hidden_size": 310, "isa": "sm_90"}
 GRID = {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True}
 WAVE = {"cell": "gru", "input_size": 3, "hidden_size": 21, "num_layers": 4}
-CLOSE = {**WAVE, "hidden_size": 20}  # layers that are but a step apart
+WAVES = {"cell": "gru", "input_size": 3, "hidden_size": 131, "num_layers": 2}
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
 PROJECTED = {"cell": "lstm", "input_size": 3, "hidden_size": 20, "proj_size": 5}
 
@@ -153,16 +153,11 @@ MUTANTS = {
     ),
     "wavefront: no waiting for sums": (WAVE, "if (!there)\n", "if (false)\n"),
     "wavefront: sums of the step before": (WAVE, "look(done + 1);", "look(done);"),
-    "wavefront: h gone before it is read": (WAVE, "net_wait_read(above.h_read, done);", ""),
-    "wavefront: sums gone before they are read": (
-        CLOSE,
-        "net_wait_read(link.sums_read, done);",
-        "",
-    ),
+    "wavefront: h gone before it is read": (WAVE, "net_wait_read(above, done);", ""),
     "wavefront: said to be read before it is": (
         WAVE,
-        "net_read(below.sums_read, done, count);",
-        "net_read(below.sums_read, done + 2, count + 2);",
+        "net_read(below, done, count);",
+        "net_read(below, done + 2, count + 2);",
     ),
     "wavefront: one place for h": (WAVE, "link.h + done % 4 * 22", "link.h"),
     "wavefront: no barrier behind what is received": (
@@ -177,18 +172,53 @@ MUTANTS = {
     ),
     "wavefront: all lanes with the same chains": (WAVE, "* parts + lane;", "* parts;"),
     "wavefront: a chain left out": (WAVE, "c < 2; c++", "c < 1; c++"),
-    "wavefront: no bias above": (WAVE, "sum += net_input_bias(layer, g, j);", ""),
+    "wavefront: no bias above": (WAVE, "sum + bias[i]", "sum"),
     "wavefront: states of the lowest": (WAVE, "(long long)depth * s.B", "0LL * s.B"),
     "wavefront: weights of the lowest": (WAVE, "layers.at[depth]", "layers.at[0]"),
     "wavefront: the odd value is not sent": (WAVE, "/ parts < 22", "/ parts < 21"),
     "wavefront: idle lanes send what they have": (WAVE, "idle ? 0 : h_j", "h_j / (1 - idle)"),
     "wavefront: y of the layer below": (WAVE, "depth == top && lane", "depth + 1 == top && lane"),
-    "wavefront: sequences without turns": (WAVE, "first + (int)blockIdx.x", "(int)blockIdx.x"),
-    "wavefront: packets of the neighbour": (WAVE, "blockIdx.x * 3 + (", "blockIdx.x + ("),
+    "wavefront: sequences without turns": (WAVE, "b = start + number", "b = number"),
+    "wavefront: packets of the neighbour": (WAVE, "sequence * 3 + (", "sequence + ("),
     "wavefront: more blocks than there is room for": (
         WAVE,
-        "min(processors / 7",
-        "min(2 * processors / 7",
+        "min(at_once / 7",
+        "min(2 * at_once / 7",
+    ),
+    "wavefront of clusters: no waiting for h": (
+        WAVES,
+        "net_barrier_wait(&arrived[done % 2], (done - 1) / 2 % 2);",
+        "",
+    ),
+    "wavefront of clusters: never said to be read": (
+        WAVES,
+        "net_read(below, done - 1, count);",
+        "",
+    ),
+    "wavefront of clusters: said to be read before it is": (
+        WAVES,
+        "net_read(below, done - 1, count);",
+        "net_read(below, done + 1, count + 2);",
+    ),
+    "wavefront of clusters: products of the first block": (
+        WAVES,
+        "min(first + place, 130);\n    const bool idle = (int)threadIdx.x >= 80; /* does",
+        "place;\n    const bool idle = (int)threadIdx.x >= 80; /* does",
+    ),
+    "wavefront of clusters: sums of the first block": (
+        WAVES,
+        "return first + row(i) % 20;",
+        "return row(i) % 20;",
+    ),
+    "wavefront of clusters: the odd value is not sent": (
+        WAVES,
+        "first + place < 132",
+        "first + place < 131",
+    ),
+    "wavefront of clusters: one cluster's sequence for all": (
+        WAVES,
+        "(int)blockIdx.x / 8, b",
+        "0, b",
     ),
     "product without the barrier before loading": (
         STEP,
@@ -318,15 +348,15 @@ LONG = [Case(50, 2, ragged=False, states=False, batch_first=False)]
 
 def cases(fields):
     """What layers have between each other is written to again and again."""
-    return CASES + LONG if fields in (WAVE, CLOSE) else CASES
+    return CASES + LONG if fields in (WAVE, WAVES) else CASES
 
 
 def cut(fields, monkeypatch):
     """Several stretches where there are many sequences, of several steps."""
     if fields is STEP_16:  # with too few multiprocessors for a grid
         monkeypatch.setenv("SHIM_PROCESSORS", "1")
-    if fields in (WAVE, CLOSE):  # nine sequences take three turns, and wait for what is read
-        monkeypatch.setenv("SHIM_PROCESSORS", "28")
+    if fields in (WAVE, WAVES):  # sequences take turns, and layers wait for what is read
+        monkeypatch.setenv("SHIM_PROCESSORS", "28" if fields is WAVE else "48")
         monkeypatch.setattr(wavefront, "FOLLOWING", 0)
         monkeypatch.setattr(wavefront.Wavefront, "ring", 4 if fields is WAVE else 2)
         monkeypatch.setattr(wavefront.Wavefront, "half", 2 if fields is WAVE else 1)
@@ -354,7 +384,7 @@ def test_mutant(name, monkeypatch):
 @pytest.mark.parametrize(
     "fields",
     [
-        *(SM, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, CLOSE, STEP, PROJECTED),
+        *(SM, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, WAVES, STEP, PROJECTED),
         *(SM_16, KEPT_16, CLUSTER_16, GRID_16, STEP_16, PROJECTED_16),
     ],
 )

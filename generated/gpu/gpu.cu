@@ -253,10 +253,10 @@ typedef struct {
     cudaStream_t stream;
 } gpu_call;
 
-template <class... Wanted, class... Given>
+template <unsigned ATTRIBUTES = 1, class... Wanted, class... Given>
 static cudaError_t gpu_launch(
     cudaStream_t stream, void (*kernel)(Wanted...), dim3 grid, unsigned threads, size_t shared,
-    cudaLaunchAttribute *attribute, Given... given)
+    cudaLaunchAttribute *attributes, Given... given)
 {
     cudaLaunchConfig_t config = {};
 
@@ -264,8 +264,8 @@ static cudaError_t gpu_launch(
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared;
     config.stream = stream;
-    config.attrs = attribute;
-    config.numAttrs = attribute ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = attributes ? ATTRIBUTES : 0;
     return cudaLaunchKernelEx(&config, kernel, given...);
 }
 

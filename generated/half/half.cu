@@ -264,10 +264,10 @@ typedef struct {
     cudaStream_t stream;
 } half_call;
 
-template <class... Wanted, class... Given>
+template <unsigned ATTRIBUTES = 1, class... Wanted, class... Given>
 static cudaError_t half_launch(
     cudaStream_t stream, void (*kernel)(Wanted...), dim3 grid, unsigned threads, size_t shared,
-    cudaLaunchAttribute *attribute, Given... given)
+    cudaLaunchAttribute *attributes, Given... given)
 {
     cudaLaunchConfig_t config = {};
 
@@ -275,8 +275,8 @@ static cudaError_t half_launch(
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared;
     config.stream = stream;
-    config.attrs = attribute;
-    config.numAttrs = attribute ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = attributes ? ATTRIBUTES : 0;
     return cudaLaunchKernelEx(&config, kernel, given...);
 }
 
@@ -393,13 +393,14 @@ static cudaLaunchAttribute half_cluster_of(unsigned blocks)
     return attribute;
 }
 
-/* Whether the device has room for a cluster of such blocks: cudaErrorLaunchOutOfResources if not. */
+/* Clusters of such blocks that the device has room for; cudaErrorLaunchOutOfResources if none. */
 template <class Kernel>
-static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int threads, int shared)
+static cudaError_t half_clusters(
+    Kernel *kernel, unsigned blocks, int threads, int shared, int *clusters)
 {
     cudaLaunchAttribute cluster = half_cluster_of(blocks);
     cudaLaunchConfig_t config = {};
-    int device = 0, can = 0, clusters = 0;
+    int device = 0, can = 0;
     cudaError_t error = cudaGetDevice(&device);
 
     if (!error)
@@ -414,12 +415,20 @@ static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int thread
     config.attrs = &cluster;
     config.numAttrs = 1;
     if (!error)
-        error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &config);
+        error = cudaOccupancyMaxActiveClusters(clusters, kernel, &config);
     if (error == cudaErrorInvalidClusterSize) {
         (void)cudaGetLastError(); /* a question, not an error to be found later */
         return cudaErrorLaunchOutOfResources;
     }
-    return error ? error : clusters ? cudaSuccess : cudaErrorLaunchOutOfResources;
+    return error ? error : *clusters ? cudaSuccess : cudaErrorLaunchOutOfResources;
+}
+
+template <class Kernel>
+static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int threads, int shared)
+{
+    int clusters = 0;
+
+    return half_clusters(kernel, blocks, threads, shared, &clusters);
 }
 
 /* 64 units to each of 4 blocks; 16 units to a warp, with all of their rows of W_hh.

@@ -121,13 +121,14 @@ inline bool run_blocks(unsigned first, unsigned count, size_t shared_bytes)
     const dim3 &grid = m.grid;
 
     m.error = nullptr;
-    m.at_cluster = 0;
     m.messages.clear();
     m.blocks.resize(count);
     for (unsigned r = 0; r < count; r++) {
         Block &b = m.blocks[r];
         b.index = dim3((first + r) % grid.x, (first + r) / grid.x % grid.y, (first + r) / grid.x / grid.y);
-        b.rank = r;
+        b.place = r;
+        b.rank = r % m.cluster;
+        b.at_cluster = 0;
         b.memory = memory_of(r);
         b.warps.resize((m.threads + 31) / 32);
         for (Warp &w : b.warps)
@@ -177,8 +178,9 @@ inline unsigned room()
 
 inline bool has_room(const void *kernel, unsigned blocks)
 {
-    return blocks <= room()
-           && (blocks <= 8 || allowed(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed));
+    const bool may = blocks <= 8 || allowed(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed);
+
+    return blocks == 1 || (blocks <= room() && may);
 }
 
 /* Multiprocessors: SHIM_PROCESSORS, else few, so that sequences soon have to take turns. */
@@ -189,14 +191,29 @@ inline unsigned processors()
     return all ? (unsigned)atoi(all) : 24;
 }
 
+/* What is asked for beside the kernel, if it is. */
+inline const cudaLaunchAttribute *asked(const cudaLaunchConfig_t &c, cudaLaunchAttributeID id)
+{
+    for (unsigned n = 0; n < c.numAttrs; n++)
+        if (c.attrs[n].id == id)
+            return c.attrs + n;
+    return nullptr;
+}
+
+/* Blocks of a cluster, or 1. */
+inline unsigned cluster(const cudaLaunchConfig_t &c)
+{
+    const auto *const wanted = asked(c, cudaLaunchAttributeClusterDimension);
+
+    return wanted ? wanted->val.clusterDim.x : 1;
+}
+
 /* Blocks that run at once: those of a cluster, or all of a grid that is launched together. */
 inline unsigned at_once(const cudaLaunchConfig_t &c)
 {
-    if (!c.numAttrs)
-        return 1;
-    if (c.attrs[0].id == cudaLaunchAttributeClusterDimension)
-        return c.attrs[0].val.clusterDim.x;
-    return c.gridDim.x * c.gridDim.y * c.gridDim.z;
+    const bool together = asked(c, cudaLaunchAttributeCooperative);
+
+    return together ? c.gridDim.x * c.gridDim.y * c.gridDim.z : cluster(c);
 }
 
 inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), void *argument)
@@ -208,11 +225,12 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
     m.grid = c.gridDim;
     m.size = c.blockDim;
     m.threads = m.size.x * m.size.y * m.size.z;
+    m.cluster = cluster(c);
     m.body = body;
     m.argument = argument;
     m.dice = seed ? strtoull(seed, nullptr, 10) : 1;
     if (!m.threads || m.threads > 1024 || !m.grid.x || !m.grid.y || !m.grid.z || m.grid.y > 65535
-        || m.grid.z > 65535 || all % count)
+        || m.grid.z > 65535 || all % count || m.grid.x % m.cluster)
         return cudaErrorInvalidConfiguration;
     if (m.fibers.size() < m.threads * count)
         m.fibers = std::vector<Fiber>(m.threads * count);
@@ -267,11 +285,10 @@ cudaError_t cudaLaunchKernelEx(
 
     if (config->dynamicSmemBytes > shim::allowed(at, cudaFuncAttributeMaxDynamicSharedMemorySize))
         return cudaErrorInvalidValue;
-    const bool cluster =
-        config->numAttrs && config->attrs[0].id == cudaLaunchAttributeClusterDimension;
-    if (cluster && !shim::has_room(at, shim::at_once(*config)))
+    if (!shim::has_room(at, shim::cluster(*config)))
         return cudaErrorInvalidClusterSize;
-    if (!cluster && config->numAttrs && shim::at_once(*config) > shim::processors())
+    if (shim::asked(*config, cudaLaunchAttributeCooperative)
+        && shim::at_once(*config) > shim::processors())
         return cudaErrorCooperativeLaunchTooLarge;
     auto call = [&] { kernel(given...); };
     const auto body = [](void *argument) { (*static_cast<decltype(call) *>(argument))(); };
@@ -334,9 +351,11 @@ cudaError_t cudaOccupancyMaxActiveClusters(
 {
     const void *const at = reinterpret_cast<const void *>(kernel);
 
+    const unsigned blocks = shim::cluster(*c);
+
     *clusters = c->dynamicSmemBytes <= shim::most_shared;
-    return shim::has_room(at, c->attrs[0].val.clusterDim.x) ? cudaSuccess
-                                                           : cudaErrorInvalidClusterSize;
+    *clusters *= (int)std::max(1u, shim::processors() / blocks);
+    return shim::has_room(at, blocks) ? cudaSuccess : cudaErrorInvalidClusterSize;
 }
 
 #ifdef SHIM_NUMBER
@@ -393,7 +412,7 @@ inline void SHIM_OF(_send)(shim_quad *to, shim_quad value, uint64_t *barrier, in
     const auto *own = shim::here().memory;
     shim::Message message = {};
 
-    message.to = &shim::machine.blocks[(size_t)rank];
+    message.to = &shim::here() - shim::here().rank + rank;
     message.place = (size_t)(reinterpret_cast<unsigned char *>(to) - own);
     message.barrier = (size_t)(reinterpret_cast<unsigned char *>(barrier) - own);
     memcpy(message.bytes, &value, sizeof message.bytes);

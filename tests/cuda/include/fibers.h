@@ -34,10 +34,10 @@ struct Warp {
 
 struct Block {
     dim3 index;
-    unsigned rank;         /* in its cluster */
+    unsigned place, rank;  /* among all that run at once, and in its cluster */
     unsigned char *memory; /* shared */
     std::vector<Warp> warps;
-    unsigned finished, waiting;
+    unsigned finished, waiting, at_cluster; /* threads; of a cluster's first block: of all of it */
     int kind, gathered, answer; /* of the barrier that threads wait at */
 };
 
@@ -82,7 +82,7 @@ struct Machine {
     std::vector<Fiber> fibers; /* kept, as their stacks are */
     std::vector<Message> messages;
     Fiber *now;
-    unsigned threads, at_cluster; /* of a block; that wait at the cluster's barrier */
+    unsigned threads, cluster; /* of a block; blocks of a cluster */
     const char *error;
     void (*body)(void *);
     void *argument;
@@ -131,7 +131,7 @@ inline void release(State state, size_t first, size_t end)
 inline int barrier(int kind, int value)
 {
     Block &b = here();
-    const size_t first = (size_t)b.rank * machine.threads;
+    const size_t first = (size_t)b.place * machine.threads;
 
     if (b.waiting && b.kind != kind)
         machine.error = "two kinds of barrier at once";
@@ -151,11 +151,14 @@ inline int barrier(int kind, int value)
 /* The barrier of a cluster's blocks. */
 inline void cluster_barrier()
 {
-    if (++machine.at_cluster < machine.threads * machine.blocks.size()) {
+    const size_t all = (size_t)machine.threads * machine.cluster;
+    Block &first = machine.blocks[here().place - here().rank];
+
+    if (++first.at_cluster < all) {
         wait(State::at_cluster);
     } else {
-        machine.at_cluster = 0;
-        release(State::at_cluster, 0, machine.threads * machine.blocks.size());
+        first.at_cluster = 0;
+        release(State::at_cluster, first.place * machine.threads, first.place * machine.threads + all);
     }
 }
 
@@ -164,7 +167,7 @@ inline bool meet()
 {
     Block &b = here();
     const unsigned first = machine.now->self & ~31u, end = std::min(first + 32, machine.threads);
-    const size_t before = (size_t)b.rank * machine.threads;
+    const size_t before = (size_t)b.place * machine.threads;
     Warp &w = b.warps[first / 32];
     unsigned lanes = 0;
 

@@ -159,7 +159,7 @@ class CudaPlan(Outline):
     @property
     def own_row(self) -> int:
         """Reals of that state of one sequence, where numbers would lose too much of it."""
-        return self.directions * self.hidden if self.half and self.own else 0
+        return self.together * self.hidden if self.half and self.own else 0
 
     @property
     def kept_as_real(self) -> str:
@@ -185,7 +185,8 @@ class CudaPlan(Outline):
     @property
     def areas(self) -> tuple[tuple[str, str, str], ...]:
         """C: type, name and start of what the workspace holds."""
-        sizes = [("uint64_t", "packets", str(self.packets))] * bool(self.packets)
+        packets = f"{self.name}_packets(in->B)" if self.wavefront else str(self.packets)
+        sizes = [("uint64_t", "packets", packets)] * bool(self.packets)
         sizes += [("real", "sums", f"(size_t)stretch * in->B * {self.sums_row}")]
         sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
         sizes += [(self.number, "spare", f"in->B * {self.spare_row}")] * bool(self.spare_row)

@@ -16,7 +16,7 @@ from rnngen.grid import GridQuads, GridTiles
 from rnngen.quads import Quads
 from rnngen.residence import Residence
 from rnngen.tiles import Tiles
-from rnngen.wavefront import Wavefront
+from rnngen.wavefront import WavefrontQuads, WavefrontTiles
 
 SHARED = 99 * 1024  # bytes of a block that every architecture since sm_80 has
 MORE_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
@@ -51,11 +51,18 @@ def choose(
 
 def by_layers(ways: tuple[Residence, ...], layers: int, isa: str) -> tuple[Residence, ...]:
     """All layers at once before the best way to have one after the other, in an sm or cluster."""
-    if layers == 1 or not (ways and type(ways[0]) is Quads):
+    best = ways[0] if ways and layers > 1 else None
+    all_of_them: WavefrontQuads | WavefrontTiles
+    if type(best) is Quads:
+        sizes = best.gates, best.hidden, best.blocks, best.parts, best.many
+        all_of_them = WavefrontQuads(*sizes, layers=layers)
+    elif type(best) is Tiles and not best.cluster:
+        all_of_them = WavefrontTiles(best.gates, best.hidden, best.blocks, layers=layers)
+    else:
         return ways
-    best = ways[0]
-    all_of_them = Wavefront(best.gates, best.hidden, best.blocks, best.parts, best.many, layers)
-    return (all_of_them, *ways) if all_of_them.possible and _fits(all_of_them, isa) else ways
+    enough = all_of_them.resident <= PROCESSORS.get(isa, max(PROCESSORS.values()))
+    possible = enough and all_of_them.possible and _fits(all_of_them, isa)
+    return (all_of_them, *ways) if possible else ways
 
 
 def sure(way: Residence, isa: str) -> bool:

@@ -1,4 +1,4 @@
-"""Wavefront: all layers of a network at once, each in a multiprocessor beside those below.
+"""Wavefront: all layers of a network at once, each in a multiprocessor or cluster of its own.
 
 A layer makes a step as soon as the layer below has made it. The figures are predictions for an H200
 from its instruction rates; none was measured.
@@ -6,40 +6,37 @@ from its instruction rates; none was measured.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import ceil
 
 from rnngen.grid import MOST
 from rnngen.quads import OWN, Quads
+from rnngen.residence import SCHEDULERS, WARP, Residence
+from rnngen.tiles import LOADS, TILED, Tiles
 
 FOLLOWING = 60  # cycles of a step beside those of a layer alone: packets asked for and counted
+MEETING = 60  # cycles of a barrier and of what waits for shared memory behind it
+FROM_L2 = 64  # bytes that a multiprocessor gets in a cycle
 COLUMNS = 16  # that products add up by themselves: depth of cuda/product.j2
 CHAIN = COLUMNS // 4  # quads of them
 
 
-@dataclass(frozen=True)
-class Wavefront(Quads):
-    """float32; a layer as strategy sm or cluster has it, and as many blocks that multiply its x.
+class Wavefront(Residence):
+    """A layer as strategy sm or cluster has it, and as many blocks that multiply its x.
 
     Of the lowest layer its sums are there before.
     """
-
-    layers: int = 2
 
     strategy = "wavefront"
     name = "wavefront"
     kernel = "wavefront"
     shares = False
     launched = "wavefront"
-    columns = COLUMNS
-    chain = CHAIN
     ring = 32  # steps of which h and sums can be on their way
     half = ring // 2
 
-    @property
-    def kind(self) -> str:
-        """Which template prints the kernel."""
-        return "wavefront_cluster" if self.cluster else "wavefront"
+    layers: int
 
     @property
     def layered(self) -> str:
@@ -52,19 +49,104 @@ class Wavefront(Quads):
         return self.layers - 1
 
     @property
-    def resident(self) -> int:
-        """Blocks of a sequence, which have to be there at once."""
-        return self.roles * self.blocks
-
-    @property
     def roles(self) -> int:
         """Layers, and products of x beside all but the lowest."""
         return 2 * self.layers - 1
 
     @property
+    def resident(self) -> int:
+        """Blocks of a set of sequences, which have to be there at once."""
+        return self.roles * self.blocks
+
+    @property
     def sets(self) -> int:
-        """Sequences that are there at once at most."""
+        """Of sequences that are there at once at most."""
         return max(1, MOST // self.resident)
+
+    @property
+    @abstractmethod
+    def together(self) -> int:
+        """Sequences of a set."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Sums of one step."""
+
+    @property
+    @abstractmethod
+    def pairs(self) -> int:
+        """Of packets of one h."""
+
+    @property
+    def input_asks(self) -> int:
+        """And of pairs that a thread of a product asks for."""
+        return ceil(self.together * self.pairs / self.threads)
+
+    @property
+    def packed(self) -> int:
+        """Packets of h of a set."""
+        return self.together * 2 * self.pairs
+
+    @property
+    def between(self) -> int:
+        """Packets between two layers of a set: h, sums, how far they have been read."""
+        return self.ring * (self.packed + self.rows) + 2
+
+    @property
+    def links(self) -> int:
+        """Packets of a set."""
+        return self.top * self.between
+
+    @property
+    def packets(self) -> int:
+        """Packets of as many sets as there can be at once."""
+        return self.sets * self.links
+
+    @property
+    def cycles(self) -> int:
+        """Of one step in all layers, predicted: of what takes longest."""
+        return max(self.alone, self.product) + FOLLOWING
+
+    @property
+    @abstractmethod
+    def alone(self) -> int:
+        """Of one step in one layer, without the others."""
+
+    @property
+    @abstractmethod
+    def product(self) -> int:
+        """Of one step's product of x."""
+
+
+@dataclass(frozen=True)
+class WavefrontQuads(Wavefront, Quads):
+    """float32; a sequence to a block or cluster of each layer."""
+
+    layers: int = 2
+
+    together = 1
+    columns = COLUMNS
+    chain = CHAIN
+
+    @property
+    def kind(self) -> str:
+        """Which template prints the kernel."""
+        return "wavefront_cluster" if self.cluster else "wavefront"
+
+    @property
+    def alone(self) -> int:
+        """Of one step in one layer, without the others."""
+        return self._step(1)
+
+    @property
+    def product(self) -> int:
+        """Of one step's product of x: FMA, its chains to shared memory and back, two barriers."""
+        warps = ceil(self.input_lanes / WARP)
+        written = self.input_held // CHAIN * self.gates
+        chains = (written + self.chains * self.input_each) * warps
+        products = 4 * self.gates * self.input_held * ceil(warps / SCHEDULERS)
+        return products + chains + 2 * MEETING
 
     @property
     def rows(self) -> int:
@@ -85,26 +167,6 @@ class Wavefront(Quads):
     def pairs(self) -> int:
         """Of packets of one h."""
         return ceil(self.hidden / 2)
-
-    @property
-    def packed(self) -> int:
-        """Packets of one h."""
-        return 2 * self.pairs
-
-    @property
-    def between(self) -> int:
-        """Packets between two layers of a sequence: h, sums, how far they have been read."""
-        return self.ring * (self.packed + self.rows) + 2
-
-    @property
-    def links(self) -> int:
-        """Packets of a sequence."""
-        return self.top * self.between
-
-    @property
-    def packets(self) -> int:
-        """Packets of as many sequences as there can be at once."""
-        return self.sets * self.links
 
     @property
     def chains(self) -> int:
@@ -148,12 +210,58 @@ class Wavefront(Quads):
         sums = self.input_width // CHAIN * self.own_rows
         return max(super().shared, 16 * 2 * self.input_width + 4 * sums)
 
+
+@dataclass(frozen=True)
+class WavefrontTiles(Wavefront, Tiles):
+    """16 bits; eight sequences to a block of each layer."""
+
+    layers: int = 2
+
+    kind = "wavefront_tensor"
+    ring = 16
+    half = ring // 2
+    together = Tiles.sequences
+    many = 1
+    possible = True
+
     @property
-    def cycles(self) -> int:
-        """Of one step in all layers, predicted."""
-        return self.alone + FOLLOWING
+    def held(self) -> int:
+        """Spans that registers hold, beside packets, which are twice as long as sums."""
+        span = 8 * self.gates
+        free = self.registers - TILED[0] - (TILED[1] + 4) * self.gates
+        return self.spans if span * self.spans <= free else (free - LOADS) // span
 
     @property
     def alone(self) -> int:
         """Of one step in one layer, without the others."""
-        return super().cycles
+        return Tiles(self.gates, self.hidden, self.blocks).cycles
+
+    @property
+    def cycles(self) -> int:
+        """Of one step in all layers, predicted: sums come from L2."""
+        return super().cycles + 8 * self.rows // FROM_L2
+
+    @property
+    def product(self) -> int:
+        """Of one step's product of x: as long as that of h, without cells."""
+        return self.alone
+
+    @property
+    def own_sums(self) -> int:
+        """Of a thread: those of four cells."""
+        return 4 * self.gates
+
+    @property
+    def rows(self) -> int:
+        """Sums of one step."""
+        return self.own_sums * self.threads
+
+    @property
+    def pairs(self) -> int:
+        """Of packets of one h."""
+        return ceil(self.hidden / 4)
+
+    @property
+    def spaces(self) -> int:
+        """Fours of numbers from one sequence's h to the next in shared memory."""
+        return 2 * self.line

@@ -60,7 +60,7 @@ SM += [
         ("lstm", 3, 5, {"num_layers": 2, "bidirectional": True}),
         ("gru", 17, 20, {"bias": False}),
         ("gru", 40, 33, {"bidirectional": True, "batch_first": True}),
-        ("rnn", 2, 64, {"num_layers": 2, "isa": "sm_80"}),
+        ("rnn", 2, 64, {"isa": "sm_80"}),
         ("lstm", 5, 130, {"isa": "sm_80"}),
     )
 ]
@@ -108,6 +108,15 @@ WAVEFRONT = [
         ("rnn", 259, 2, {"isa": "sm_120", "bias": False}),
         ("gru", 260, 2, {}),
     )
+] + [
+    {"cell": cell, "input_size": 3, "hidden_size": h, "num_layers": layers, **half, **more}
+    for half in HALF
+    for cell, h, layers, more in (
+        ("lstm", 20, 3, {}),
+        ("gru", 33, 2, {"bias": False}),
+        ("rnn", 65, 4, {"batch_first": True, "nonlinearity": "relu"}),
+        ("gru", 150, 2, {"isa": "sm_80"}),
+    )
 ]
 STEP = [
     {"cell": "lstm", "input_size": 40, "hidden_size": 7, "proj_size": 3, "bidirectional": True},
@@ -135,6 +144,13 @@ ALL = pytest.mark.parametrize(
         {"cell": "gru", "hidden_size": 131, "num_layers": 2, "bidirectional": False},
         {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
         {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
+        {
+            "cell": "gru",
+            "hidden_size": 33,
+            "num_layers": 2,
+            "bidirectional": False,
+            "dtype": "float16",
+        },
         {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
         {"cell": "gru", "hidden_size": 199, "dtype": "bfloat16", "isa": "sm_80"},
         {"cell": "gru", "hidden_size": 195, "dtype": "float16", "isa": "sm_80"},
@@ -147,6 +163,7 @@ ALL = pytest.mark.parametrize(
         "wavefront of clusters",
         "step",
         "sm in 16 bits",
+        "wavefront in 16 bits",
         "cluster in 16 bits",
         "grid in 16 bits",
         "step in 16 bits",
@@ -702,6 +719,7 @@ def test_samples_are_compiled_without_warnings():
         {"cell": "gru", "input_size": 3, "hidden_size": 150, "isa": "sm_90", "bidirectional": True},
         {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True},
         {"cell": "lstm", "input_size": 17, "hidden_size": 21, "num_layers": 3},
+        {"cell": "rnn", "input_size": 3, "hidden_size": 261, "num_layers": 2, "isa": "sm_90"},
         {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "bidirectional": True},
         {"cell": "rnn", "input_size": 33, "hidden_size": 17, "num_layers": 2, "dtype": "float64"},
         {"cell": "lstm", "input_size": 9, "hidden_size": 21, "num_layers": 2, "dtype": "float16"},

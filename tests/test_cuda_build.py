@@ -44,7 +44,15 @@ NETS = {
     "step gru": {"cell": "gru", "input_size": 3, "hidden_size": 1700, "bidirectional": True},
     "step lstm, projected": {"cell": "lstm", "input_size": 3, "hidden_size": 40, "proj_size": 7},
     "step rnn, float64": {"cell": "rnn", "input_size": 3, "hidden_size": 20, "dtype": "float64"},
-    "sm lstm, float16": {"cell": "lstm", "hidden_size": 64, "dtype": "float16", "num_layers": 2},
+    "sm lstm, float16": {"cell": "lstm", "hidden_size": 64, "dtype": "float16"},
+    "wavefront lstm, float16": {"hidden_size": 128, "dtype": "float16", "num_layers": 2},
+    "wavefront gru, bfloat16, weights in shared memory": {
+        "cell": "gru",
+        "hidden_size": 150,
+        "isa": "sm_80",
+        "dtype": "bfloat16",
+        "num_layers": 3,
+    },
     "sm gru, bfloat16": {"cell": "gru", "hidden_size": 150, "isa": "sm_80", "dtype": "bfloat16"},
     "cluster lstm, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
     "cluster gru, float16": {"cell": "gru", "hidden_size": 160, "dtype": "float16"},
@@ -98,11 +106,14 @@ def registers(report: str, kernel: str) -> int:
 
 
 def everywhere():
-    """Each network on sm_90, whose code is read below, and one other in turn; full: the rest."""
+    """Each network on sm_90, whose code is read below, and one other in turn, but for wavefronts,
+    which are written as their layers are; full: the rest.
+    """
     others = [name for name in ARCHITECTURES if name != "sm_90"]
     for n, name in enumerate(NETS):
         for architecture in ARCHITECTURES:
-            quick = architecture in ("sm_90", others[n % len(others)])
+            other = not name.startswith("wavefront") and others[n % len(others)]
+            quick = architecture in ("sm_90", other)
             marks = () if quick else pytest.mark.full
             yield pytest.param(name, architecture, marks=marks, id=f"{name}-{architecture}")
 
@@ -170,23 +181,31 @@ def test_time_loop(name, nvcc):
 
 @pytest.mark.parametrize("name", [name for name in NETS if name.startswith("wavefront")])
 def test_time_loops_of_a_wavefront(name, nvcc):
-    """That over steps of a layer has one barrier, or messages instead; that over products two."""
+    """That over steps of a layer has one barrier, or messages instead; that over products, whose
+    sums of columns go from thread to thread in float32, two.
+    """
     p = plan(**NETS[name])
     fit = p.residences[0]
     (body,) = machine_code(p, "net_wavefront", nvcc).values()
-    found = {len(re.findall(r"\bBAR\.", loop)): loop for loop in longest_loops(body)[:2]}
-    steps = 0 if fit.cluster else 1
-    assert set(found) == {steps, 2}
-    assert bool(re.search(r"\bSTAS\b", found[steps])) == fit.cluster
-    words = {steps: fit.words, 2: 4 * p.gates * fit.input_held}
-    loads = {steps: p.gates + 2, 2: 0}  # sums of x; starts
-    sent = {steps: 2, 2: fit.input_each}  # h and how far it is
-    for barriers, loop in found.items():
+    found = longest_loops(body)[:2]
+    sent = [len(re.findall(r"\bSTG\S*STRONG\.GPU\b", loop)) for loop in found]
+    cells = 4 if p.half else 1
+    products = cells * p.gates if p.half else fit.input_each  # sums of x that a thread sends
+    assert sorted(sent) == sorted([products, cells + 1])  # h, and how far it is
+    for loop in found:
         assert not re.search(r"\b(LDL|STL|MEMBAR)\b", loop)
         assert fit.cluster or not re.search(r"\bCCTL\b", loop)
-        assert len(re.findall(r"\bFFMA\b", loop)) >= words[barriers]
-        assert len(re.findall(r"\bLDG\S*(?<!STRONG\.GPU) ", loop)) <= loads[barriers]
-        assert len(re.findall(r"\bSTG\S*STRONG\.GPU\b", loop)) == sent[barriers]
+        product = not re.search(r"\bMUFU\b", loop)  # no cell
+        messages = fit.cluster and not product
+        assert bool(re.search(r"\bSTAS\b", loop)) == messages
+        assert len(re.findall(r"\bBAR\.", loop)) == (
+            0 if messages else 1 + product - p.half * product
+        )
+        words = fit.words if p.half or not product else 4 * p.gates * fit.input_held
+        kind, count = ("HMMA", words // 4) if p.half else ("FFMA", words)
+        assert len(re.findall(rf"\b{kind}\b", loop)) >= count
+        loads = 0 if product else cells * (p.gates + 2)  # sums of x; starts, lengths
+        assert len(re.findall(r"\bLDG\S*(?<!STRONG\.GPU) ", loop)) <= loads
 
 
 @pytest.mark.parametrize("kernel", ["net_inputILi8", "net_stepILi8"])
@@ -376,15 +395,22 @@ def test_what_a_chip_holds(gates, isa, dtype):
     assert held[False] | held[True] >= {n for n in sample if n <= max(largest)}
 
 
-@pytest.mark.parametrize(("cell", "widest"), [("lstm", 384), ("gru", 512), ("rnn", 768)])
-def test_layers_at_once(cell, widest):
-    """Up to this size, in one direction and float32."""
-    fields = {"cell": cell, "num_layers": 2}
-    sizes = range(widest - 100, widest + 100)
+WIDEST = {"float32": {"lstm": 384, "gru": 512, "rnn": 768}}
+WIDEST["float16"] = {"lstm": 128, "gru": 128, "rnn": 160}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("dtype", WIDEST)
+def test_layers_at_once(cell, dtype):
+    """Up to this size, in one direction, and not more of them than there are multiprocessors."""
+    widest = WIDEST[dtype][cell]
+    fields = {"cell": cell, "num_layers": 2, "dtype": dtype}
+    sizes = range(widest - 50, widest + 100)
     wide = [n for n in sizes if plan(**fields, hidden_size=n).wavefront]
     assert wide == list(range(sizes[0], widest + 1))
-    for other in ({"bidirectional": True}, {"dtype": "float16"}, {"num_layers": 1}):
+    for other in ({"bidirectional": True}, {"num_layers": 1}, {"num_layers": 75}):
         assert not plan(**{**fields, "hidden_size": 20, **other}).wavefront
+    assert plan(**{**fields, "hidden_size": 20, "num_layers": 74}).wavefront
 
 
 def test_many_sequences_take_turns():

@@ -34,6 +34,13 @@ KINDS = {
         "num_layers": 3,
         "bidirectional": False,
     },
+    "wavefront, float16": {
+        "cell": "lstm",
+        "hidden_size": 128,
+        "num_layers": 3,
+        "bidirectional": False,
+        "dtype": "float16",
+    },
     "step": {"cell": "gru", "hidden_size": 2100},
     "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
     "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},

@@ -31,6 +31,7 @@ KEPT_16 = {"cell": "gru", "input_size": 3, "hidden_size": 135, "isa": "sm_80", "
 CLUSTER_16 = {**CLUSTER, "hidden_size": 210, "dtype": "float16"}
 GRID_16 = {**GRID, "cell": "lstm", "hidden_size": 166, "dtype": "bfloat16"}
 STEP_16 = {"cell": "gru", "input_size": 8, "hidden_size": 195, "isa": "sm_80", "dtype": "float16"}
+WAVE_16 = {"cell": "lstm", "hidden_size": 39, "num_layers": 4, "dtype": "float16"}
 PROJECTED_16 = {**PROJECTED, "dtype": "bfloat16"}
 
 MUTANTS = {
@@ -159,11 +160,11 @@ MUTANTS = {
         "net_read(below, done, count);",
         "net_read(below, done + 2, count + 2);",
     ),
-    "wavefront: one place for h": (WAVE, "link.h + done % 4 * 22", "link.h"),
+    "wavefront: one place for h": (WAVE, "link.h + step % 4 * 22", "link.h"),
     "wavefront: no barrier behind what is received": (
         WAVE,
-        "    }\n    __syncthreads();\n}",
-        "    }\n}",
+        "look(done + 1);\n        __syncthreads();",
+        "look(done + 1);",
     ),
     "wavefront: no barrier before chains are added up": (
         WAVE,
@@ -178,8 +179,8 @@ MUTANTS = {
     "wavefront: the odd value is not sent": (WAVE, "/ parts < 22", "/ parts < 21"),
     "wavefront: idle lanes send what they have": (WAVE, "idle ? 0 : h_j", "h_j / (1 - idle)"),
     "wavefront: y of the layer below": (WAVE, "depth == top && lane", "depth + 1 == top && lane"),
-    "wavefront: sequences without turns": (WAVE, "b = start + number", "b = number"),
-    "wavefront: packets of the neighbour": (WAVE, "sequence * 3 + (", "sequence + ("),
+    "wavefront: sequences without turns": (WAVE, "b = start + turn", "b = turn"),
+    "wavefront: packets of the neighbour": (WAVE, "turn * 3 + (", "turn + ("),
     "wavefront: more blocks than there is room for": (
         WAVE,
         "min(at_once / 7",
@@ -219,6 +220,55 @@ MUTANTS = {
         WAVES,
         "(int)blockIdx.x / 8, b",
         "0, b",
+    ),
+    "wavefront in 16 bits: no waiting for sums": (
+        WAVE_16,
+        "if (!arrived && mine(i))",
+        "if (false)",
+    ),
+    "wavefront in 16 bits: no waiting for h": (
+        WAVE_16,
+        "if (ahead[i][n] >> 32 != which)",
+        "if (false)",
+    ),
+    "wavefront in 16 bits: the unit itself for its neighbour": (
+        WAVE_16,
+        "h_j[i], 4))",
+        "h_j[i], 0))",
+    ),
+    "wavefront in 16 bits: the last units are not sent": (
+        WAVE_16,
+        "unit < 4 * 10)",
+        "unit < 36)",
+    ),
+    "wavefront in 16 bits: one sequence's h for all": (
+        WAVE_16,
+        "own * (2 * 10) + unit / 2",
+        "unit / 2",
+    ),
+    "wavefront in 16 bits: sums of the first cell": (WAVE_16, "(i * 4 + g) * 128", "g * 128"),
+    "wavefront in 16 bits: no bias above": (WAVE_16, "sum[g][i] + bias[i / 2][g]", "sum[g][i]"),
+    "wavefront in 16 bits: bias of the first unit": (WAVE_16, "bias[i / 2][g]", "bias[0][g]"),
+    "wavefront in 16 bits: products by W_hh": (
+        WAVE_16,
+        "layer.weight_ih + start_w",
+        "layer.weight_hh + start_w",
+    ),
+    "wavefront in 16 bits: no barrier behind what is received": (
+        WAVE_16,
+        "            look(done + 1);\n        __syncthreads();",
+        "            look(done + 1);",
+    ),
+    "wavefront in 16 bits: states of the lowest": (WAVE_16, "(long long)depth * s.B", "0LL * s.B"),
+    "wavefront in 16 bits: sets of one sequence": (
+        WAVE_16,
+        "start + 8 * (int)blockIdx.x",
+        "start + (int)blockIdx.x",
+    ),
+    "wavefront in 16 bits: the first sets only": (
+        WAVE_16,
+        "start += room * net_together",
+        "start += s.B",
     ),
     "product without the barrier before loading": (
         STEP,
@@ -348,18 +398,20 @@ LONG = [Case(50, 2, ragged=False, states=False, batch_first=False)]
 
 def cases(fields):
     """What layers have between each other is written to again and again."""
-    return CASES + LONG if fields in (WAVE, WAVES) else CASES
+    return CASES + LONG if fields in (WAVE, WAVES, WAVE_16) else CASES
 
 
 def cut(fields, monkeypatch):
     """Several stretches where there are many sequences, of several steps."""
     if fields is STEP_16:  # with too few multiprocessors for a grid
         monkeypatch.setenv("SHIM_PROCESSORS", "1")
-    if fields in (WAVE, WAVES):  # sequences take turns, and layers wait for what is read
-        monkeypatch.setenv("SHIM_PROCESSORS", "28" if fields is WAVE else "48")
-        monkeypatch.setattr(wavefront, "FOLLOWING", 0)
-        monkeypatch.setattr(wavefront.Wavefront, "ring", 4 if fields is WAVE else 2)
-        monkeypatch.setattr(wavefront.Wavefront, "half", 2 if fields is WAVE else 1)
+    if fields in (WAVE, WAVES, WAVE_16):  # sets take turns, and layers wait for what is read
+        rooms = (WAVE, "28"), (WAVES, "48"), (WAVE_16, "14")
+        monkeypatch.setenv("SHIM_PROCESSORS", next(room for net, room in rooms if net is fields))
+        for kind in (wavefront.WavefrontQuads, wavefront.WavefrontTiles):
+            monkeypatch.setattr(kind, "ring", 4 if fields is WAVE else 2)
+            monkeypatch.setattr(kind, "half", 2 if fields is WAVE else 1)
+            monkeypatch.setattr(kind, "cycles", 1)  # always worth it
     p = plan(**fields)
     monkeypatch.setattr(cuda, "STRETCH", 3 * 17 * p.sums_row * p.dtype.real.bytes)
 
@@ -385,7 +437,7 @@ def test_mutant(name, monkeypatch):
     "fields",
     [
         *(SM, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, WAVES, STEP, PROJECTED),
-        *(SM_16, KEPT_16, CLUSTER_16, GRID_16, STEP_16, PROJECTED_16),
+        *(SM_16, KEPT_16, CLUSTER_16, GRID_16, WAVE_16, STEP_16, PROJECTED_16),
     ],
 )
 def test_without_mutation(fields, monkeypatch):

@@ -447,12 +447,12 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
     constexpr int held = 4; /* spans of 32 columns in registers */
     constexpr int kept = 4; /* and in shared memory */
     constexpr int line = 36; /* of h, in eights of numbers, from sequence to sequence */
+    const int lane = (int)threadIdx.x % 32, row = lane / 4, column = lane % 4;
     uint4 *const shared = half_memory();
     auto *const stage = shared + 16 * line + 4096 + (int)threadIdx.x / 32 * 16; /* h to send */
     auto *const arrived = reinterpret_cast<uint64_t *>(shared + 16 * line + 4160);
     const int d = 0;
     const half_layer &layer = layers.at[d];
-    const int lane = (int)threadIdx.x % 32, row = lane / 4, column = lane % 4;
     const int start = half_rank() * 64, own = (int)threadIdx.x / 32 * 16; /* first unit */
     const bool asleep = own >= 64 || start + own >= 256; /* a warp without units */
     const int first = asleep ? 256 : start + own, sequence = (int)blockIdx.x / 4 * 8;
@@ -483,26 +483,19 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
 
     /* A thread's four cells: units first + row and 8 more, of sequences 2 column and one more. */
     int count[2], steps = 0; /* of the two sequences, and of the longest of all */
-    const real *x[2];
     for (int j = 0; j < 2; j++) {
         const int b = sequence + 2 * column + j;
         count[j] = b < s.B ? half_count(s, d, b) : 0;
         steps = max(steps, count[j]);
-        x[j] = half_sums(s, d, b, first + row);
     }
     for (int m = 1; m < 4; m *= 2)
         steps = max(steps, __shfl_xor_sync(~0u, steps, m));
-    const long long onward = (long long)s.B * 1024;
-    real ahead[4][4]; /* x's sums of the next step, on their way while this one is computed */
     real h_j[4] = {}; /* 0 too for units that there are not */
     real c_j[4] = {};
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        const int j = i % 2, b = sequence + 2 * column + j, unit = first + row + i / 2 * 8;
+        const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
         const long long at = ((long long)d * s.B + b) * 256 + unit;
-#pragma unroll
-        for (int g = 0; g < 4; g++)
-            ahead[i][g] = unit < 256 && count[j] ? x[j][i / 2 * 32 + g] : 0;
         if (unit >= 256 || b >= s.B)
             continue;
         if (h_0)
@@ -511,6 +504,20 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
             c_j[i] = c_0[at];
         if (s.begun)
             c_j[i] = own_state[at];
+    }
+    const real *x[2];
+    for (int j = 0; j < 2; j++) {
+        const int b = sequence + 2 * column + j;
+        x[j] = half_sums(s, d, b, first + row);
+    }
+    const long long onward = (long long)s.B * 1024;
+    real ahead[4][4]; /* x's sums of the next step, on their way while this one is computed */
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const bool any = count[i % 2] && first + row + i / 2 * 8 < 256;
+#pragma unroll
+        for (int g = 0; g < 4; g++)
+            ahead[i][g] = any ? x[i % 2][i / 2 * 32 + g] : 0;
     }
     for (int half = 0; half < 2 && threadIdx.x == 0; half++)
         half_barrier_init(&arrived[half]);

@@ -433,7 +433,7 @@ inline uint64_t SHIM_OF(_await)(const uint64_t *from, unsigned number)
 
     self.packet = from;
     self.number = number;
-    if (*from >> 32 != number)
+    while (*from >> 32 != number) /* it may be gone when the thread's turn comes */
         shim::wait(shim::State::at_packet);
     return *from;
 }

@@ -134,9 +134,12 @@ def test_no_spill_and_no_warning(name, architecture, nvcc):
 @pytest.mark.parametrize("isa", ["sm_80", "sm_90", "sm_120"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_no_size_spills(cell, isa, dtype, nvcc):
-    """Over all kinds of layout whose weights fill half of the registers, or nearest to that."""
+    """Over all kinds of layout whose weights fill half of the registers, or nearest to that; those
+    of wavefronts where most of them are possible.
+    """
     kinds = {}
-    for hidden, layers in product(range(1, 1400), (1, 2)):
+    both = (dtype, isa) in (("float32", "sm_90"), ("float16", "sm_80"))
+    for hidden, layers in product(range(1, 1400), (1, 2) if both else (1,)):
         p = plan(cell=cell, hidden_size=hidden, isa=isa, dtype=dtype, num_layers=layers)
         for fit in p.residences:
             blocks = 1 if isinstance(fit, Grid) else fit.blocks

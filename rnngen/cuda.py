@@ -32,7 +32,7 @@ class CudaPlan(Outline):
     """All that a template of the CUDA code may ask."""
 
     layers: tuple[Layer, ...]
-    residences: tuple[Residence, ...]  # of strategies sm, cluster and grid, the best first
+    residences: tuple[Residence, ...]  # ways that keep their weights, the best first
     step: bool  # whether there is strategy step
 
     @property

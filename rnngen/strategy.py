@@ -2,8 +2,9 @@
 
 `sm` keeps sequences in one multiprocessor, weights in registers and shared memory, for all steps of
 a launch. `cluster` does so with 2, 4, 8 or 16 multiprocessors, each with its share of the units;
-`grid` with up to all of them, where no cluster has room. `step` launches a tiled product and the
-cell for each step, whatever the size.
+`grid` with up to all of them, where no cluster has room. `wavefront` has several layers at once,
+each in a multiprocessor or cluster. `step` launches a tiled product and the cell for each step,
+whatever the size.
 """
 
 from __future__ import annotations

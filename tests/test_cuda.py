@@ -303,6 +303,21 @@ def test_padding_is_not_read_and_comes_out_zero(kind, batch_first):
     assert_same((output, got), (output, states))
 
 
+@ALL
+def test_infinity_stays_infinite(kind):
+    """Units that there are not have no part in it: times their zeros it would be NaN."""
+    network = net(**both(kind))
+    network.load_state_dict({k: np.abs(v) for k, v in network.arrays().items()})
+    x, (h,) = arguments(network, steps=2)
+    h[:, 1, 2] = torch.inf
+    twin = module(network.spec).double()
+    twin.load_state_dict({k: torch.from_numpy(v) for k, v in network.arrays().items()})
+    for ours, theirs in zip(flat(network(x, h)), flat(twin(x.double(), h.double())), strict=True):
+        assert ours.isinf().any()
+        assert torch.equal(ours.isinf(), theirs.isinf())
+        assert not ours.isnan().any()
+
+
 def noise(network, *shape: int) -> torch.Tensor:
     """Random input in the network's dtype, the same each time."""
     dice = torch.Generator().manual_seed(7)

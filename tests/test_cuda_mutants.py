@@ -318,8 +318,8 @@ MUTANTS = {
     ),
     "16 bits: over, but computed": (
         SM_16,
-        "            if (done >= count[i % 2])\n",
-        "            if (done > count[i % 2])\n",
+        "if (done >= count[i % 2] ||",
+        "if (done > count[i % 2] ||",
     ),
     "16 bits: weights of shared memory in the wrong place": (
         KEPT_16,

@@ -566,8 +566,8 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             real given[4] = {}, sums[4];
-            if (done >= count[i % 2])
-                continue; /* over, or not begun */
+            if (done >= count[i % 2] || first + row + i / 2 * 8 >= 256)
+                continue; /* over, or no such unit */
 #pragma unroll
             for (int g = 0; g < 4; g++)
                 sums[g] = sum[g][i];

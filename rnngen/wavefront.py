@@ -20,6 +20,7 @@ MEETING = 60  # cycles of a barrier and of what waits for shared memory behind i
 FROM_L2 = 64  # bytes that a multiprocessor gets in a cycle
 COLUMNS = 16  # that products add up by themselves: depth of cuda/product.j2
 CHAIN = COLUMNS // 4  # quads of them
+FETCHING = 16  # registers of a thread more, where weights come from shared memory
 
 
 class Wavefront(Residence):
@@ -141,12 +142,12 @@ class WavefrontQuads(Wavefront, Quads):
 
     @property
     def product(self) -> int:
-        """Of one step's product of x: FMA, its chains to shared memory and back, two barriers."""
+        """Of one step's product of x: FMA, weights from shared memory, chains to there and back."""
         warps = ceil(self.input_lanes / WARP)
-        written = self.input_held // CHAIN * self.gates
+        written = self.input_quads // CHAIN * self.gates
         chains = (written + self.chains * self.input_each) * warps
-        products = 4 * self.gates * self.input_held * ceil(warps / SCHEDULERS)
-        return products + chains + 2 * MEETING
+        products = 4 * self.gates * self.input_quads * ceil(warps / SCHEDULERS)
+        return products + self.input_kept * 16 // 128 + chains + 2 * MEETING
 
     @property
     def rows(self) -> int:
@@ -185,14 +186,32 @@ class WavefrontQuads(Wavefront, Quads):
         return self.units * self.input_parts
 
     @property
-    def input_held(self) -> int:
-        """Quads of one gate in one lane, all in registers."""
+    def input_quads(self) -> int:
+        """Quads of one gate in one lane, by chains."""
         return ceil(self.chains / self.input_parts) * CHAIN
+
+    @property
+    def input_held(self) -> int:
+        """Those of them that registers hold."""
+        free = self.registers - OWN
+        if 4 * self.gates * self.input_quads <= free:
+            return self.input_quads
+        return (free - FETCHING) // (4 * self.gates) // CHAIN * CHAIN
+
+    @property
+    def input_rest(self) -> int:
+        """Quads in shared memory."""
+        return self.input_quads - self.input_held
+
+    @property
+    def input_kept(self) -> int:
+        """Quads of weights of all lanes there."""
+        return self.gates * self.input_rest * self.input_lanes
 
     @property
     def input_width(self) -> int:
         """Quads of h: H of them, and zeros up to what the lanes read."""
-        return self.input_held * self.input_parts
+        return self.input_quads * self.input_parts
 
     @property
     def spaces(self) -> int:
@@ -201,14 +220,14 @@ class WavefrontQuads(Wavefront, Quads):
 
     @property
     def possible(self) -> bool:
-        """Whether registers hold all of W_ih."""
-        return 4 * self.gates * self.input_held <= self.registers - OWN
+        """Whether registers hold some of W_ih."""
+        return self.input_held > 0
 
     @property
     def shared(self) -> int:
-        """Bytes of shared memory of either kind of block: two h by turns, sums of chains."""
+        """Bytes of shared memory of either kind of block: two h by turns, weights, sums."""
         sums = self.input_width // CHAIN * self.own_rows
-        return max(super().shared, 16 * 2 * self.input_width + 4 * sums)
+        return max(super().shared, 16 * (2 * self.input_width + self.input_kept) + 4 * sums)
 
 
 @dataclass(frozen=True)

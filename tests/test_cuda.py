@@ -102,7 +102,8 @@ WAVEFRONT = [
         ("gru", 128, 2, {"isa": "sm_90"}),
         ("rnn", 1, 7, {"batch_first": True}),
         ("rnn", 141, 2, {"nonlinearity": "relu"}),
-        ("lstm", 81, 2, {"isa": "sm_80"}),
+        ("gru", 70, 2, {}),
+        ("lstm", 110, 2, {"isa": "sm_80"}),
         ("lstm", 133, 2, {}),
         ("gru", 150, 3, {"isa": "sm_90", "batch_first": True}),
         ("rnn", 259, 2, {"isa": "sm_120", "bias": False}),
@@ -799,6 +800,19 @@ def test_every_combination(strategy, cell, layers, bidirectional, bias):
     assert way(network, "wavefront" if network.plan.wavefront else strategy)
     report = beside_torch(network)
     assert report.ok, report
+
+
+@pytest.mark.full
+def test_wavefront_with_weights_in_shared_memory(monkeypatch):
+    """In clusters of both kinds: such as have products, such as have steps."""
+    network = net(cell="lstm", hidden_size=389, num_layers=2, isa="sm_90")
+    fit = network.plan.residences[0]
+    assert fit.input_rest
+    monkeypatch.setenv("SHIM_PROCESSORS", str(fit.resident))
+    x = noise(network, 5, 1, 3)
+    alone = network(x)
+    monkeypatch.setenv("SHIM_PROCESSORS", "16")
+    assert_same(alone, network(x))
 
 
 @pytest.mark.full

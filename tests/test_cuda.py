@@ -135,39 +135,36 @@ STEP = [
     )
 ]
 STRATEGIES = {"sm": SM, "cluster": CLUSTER, "grid": GRID, "wavefront": WAVEFRONT, "step": STEP}
+KINDS = {
+    "sm": {"cell": "gru", "hidden_size": 33},
+    "cluster": {"cell": "gru", "hidden_size": 131},
+    "grid": {"cell": "gru", "hidden_size": 155, "isa": "sm_80"},
+    "wavefront": {"cell": "gru", "hidden_size": 33, "num_layers": 3, "bidirectional": False},
+    "wavefront of clusters": {
+        "cell": "gru",
+        "hidden_size": 131,
+        "num_layers": 2,
+        "bidirectional": False,
+    },
+    "step": {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
+    "sm in 16 bits": {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
+    "wavefront in 16 bits": {
+        "cell": "gru",
+        "hidden_size": 33,
+        "num_layers": 2,
+        "bidirectional": False,
+        "dtype": "float16",
+    },
+    "cluster in 16 bits": {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
+    "grid in 16 bits": {"cell": "gru", "hidden_size": 199, "dtype": "bfloat16", "isa": "sm_80"},
+    "step in 16 bits": {"cell": "gru", "hidden_size": 195, "dtype": "float16", "isa": "sm_80"},
+}
+SLOW = ("wavefront of clusters",)  # to run so; some of it is in test_torch_in_float64
 ALL = pytest.mark.parametrize(
     "kind",
     [
-        {"cell": "gru", "hidden_size": 33},
-        {"cell": "gru", "hidden_size": 131},
-        {"cell": "gru", "hidden_size": 155, "isa": "sm_80"},
-        {"cell": "gru", "hidden_size": 33, "num_layers": 3, "bidirectional": False},
-        {"cell": "gru", "hidden_size": 131, "num_layers": 2, "bidirectional": False},
-        {"cell": "gru", "hidden_size": 20, "dtype": "float64"},
-        {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
-        {
-            "cell": "gru",
-            "hidden_size": 33,
-            "num_layers": 2,
-            "bidirectional": False,
-            "dtype": "float16",
-        },
-        {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
-        {"cell": "gru", "hidden_size": 199, "dtype": "bfloat16", "isa": "sm_80"},
-        {"cell": "gru", "hidden_size": 195, "dtype": "float16", "isa": "sm_80"},
-    ],
-    ids=[
-        "sm",
-        "cluster",
-        "grid",
-        "wavefront",
-        "wavefront of clusters",
-        "step",
-        "sm in 16 bits",
-        "wavefront in 16 bits",
-        "cluster in 16 bits",
-        "grid in 16 bits",
-        "step in 16 bits",
+        pytest.param(kind, id=name, marks=(pytest.mark.full,) if name in SLOW else ())
+        for name, kind in KINDS.items()
     ],
 )
 CASES = [  # rows of one block of products and of several, of either kind
@@ -207,10 +204,8 @@ def way(network, strategy: str) -> bool:
 
 def test_grids_find_room():
     """Those of the tests of all strategies, in both directions: else they would go step by step."""
-    grids = [plan(**both(kind)).grid for kind in ALL.args[1]]
-    names = ALL.kwargs["ids"]
-    for name, grid in zip(names, grids, strict=True):
-        assert "grid" not in name or grid.resident <= ROOM["grid"]
+    for name, kind in KINDS.items():
+        assert "grid" not in name or plan(**both(kind)).grid.resident <= ROOM["grid"]
 
 
 def beside_torch(network):
@@ -219,8 +214,11 @@ def beside_torch(network):
 
 
 def quick(fields) -> tuple[pytest.MarkDecorator, ...]:
-    """bfloat16 is the same text as float16: some of it is tested by ALL, the rest in full."""
-    return (pytest.mark.full,) if fields.get("dtype") == "bfloat16" else ()
+    """bfloat16 is the same text as float16: some of it is tested by ALL, the rest in full, as are
+    the most blocks at once.
+    """
+    many = fields.get("num_layers", 1) > 1 and fields["hidden_size"] > 256
+    return (pytest.mark.full,) if fields.get("dtype") == "bfloat16" or many else ()
 
 
 @pytest.mark.parametrize(
@@ -337,7 +335,7 @@ def test_every_interleaving_gives_the_same_bits(kind, seed, monkeypatch):
 
 IN_16_BITS = [  # a grid by 600 launches is slow; what it keeps between them is also in stretches
     pytest.param(kind, id=name, marks=(pytest.mark.full,) if "grid" in name else ())
-    for name, kind in zip(ALL.kwargs["ids"], ALL.args[1], strict=True)
+    for name, kind in KINDS.items()
     if "float16" in kind.get("dtype", "")
 ]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from rnngen.grid import MOST
+from rnngen.quads import LOADS as LOADED
 from rnngen.quads import OWN, Quads
 from rnngen.residence import SCHEDULERS, WARP, Residence
 from rnngen.tiles import LOADS, TILED, Tiles
@@ -220,8 +221,10 @@ class WavefrontQuads(Wavefront, Quads):
 
     @property
     def possible(self) -> bool:
-        """Whether registers hold some of W_ih."""
-        return self.input_held > 0
+        """Whether registers hold some of W_ih, and packets beside W_hh: sums with their numbers."""
+        fetched = LOADED // self.gates if self.rest else 0
+        enough = self.words + OWN + fetched + self.gates <= self.registers
+        return enough and self.input_held > 0
 
     @property
     def shared(self) -> int:

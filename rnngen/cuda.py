@@ -286,7 +286,7 @@ def decide(model: Model) -> Plan | CudaPlan:
         sizes = gates, spec.hidden_size, spec.isa, half, spec.num_directions
         residences = strategy.choose(*sizes)
         if spec.num_directions == 1:
-            residences = strategy.by_layers(residences, spec.num_layers, spec.isa)
+            residences = strategy.with_wavefront(residences, spec.num_layers, spec.isa)
     enough = bool(residences) and strategy.sure(residences[-1], spec.isa)
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
     return CudaPlan(model, TARGETS["cuda"], layers, residences, not enough)

@@ -50,7 +50,7 @@ def choose(
     return tuple(chosen)
 
 
-def by_layers(ways: tuple[Residence, ...], layers: int, isa: str) -> tuple[Residence, ...]:
+def with_wavefront(ways: tuple[Residence, ...], layers: int, isa: str) -> tuple[Residence, ...]:
     """All layers at once before the best way to have one after the other, in an sm or cluster."""
     best = ways[0] if ways and layers > 1 else None
     all_of_them: WavefrontQuads | WavefrontTiles

@@ -418,6 +418,8 @@ def test_layers_at_once(cell, dtype):
     for other in ({"bidirectional": True}, {"num_layers": 1}, {"num_layers": 75}):
         assert not plan(**{**fields, "hidden_size": 20, **other}).wavefront
     assert plan(**{**fields, "hidden_size": 20, "num_layers": 74}).wavefront
+    lacking = [n for n in range(1, 128) if not plan(**fields, hidden_size=n).wavefront]
+    assert lacking == [*range(65, 77)] * (cell == "gru" and dtype == "float32")
 
 
 def test_many_sequences_take_turns():

@@ -52,11 +52,6 @@ class Tile:
         where there may be two tiles in all, which have eight vectors; else one."""
         return (0, 2) if self.gates > 2 and vectors == 4 else (0,)
 
-    def spares(self, vectors: int) -> bool:
-        """Whether a tile leaves sixteen registers time to ask on its way, if not beforehand: one of
-        eight sums, which wait for themselves; the last one of eight vectors."""
-        return self.gates > 3 and vectors == 2
-
     @property
     def panels(self) -> int:
         """Panels that one vector is multiplied with at once: about eight sums do not wait."""

@@ -16,8 +16,8 @@ from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level
 
 GROUP = 36  # rows: six tiles of six, or four of nine; their sums stay in a cache beside weights
 GROUPS = 4  # that share a reading of weights from beyond the caches of a core
-ASKED = 40  # rows of weights that a tile can ask for before it starts; of more it would wait
-ASKED_FAR = 256  # all that a cache holds at a time: that is worth waiting for
+ASKED = 20  # rows of weights that a tile can ask for before it starts; of more it would wait
+ASKED_FAR = 48  # the same where they come from memory, which has to know early
 WIDEST = 64  # bytes of the widest vector
 NARROWEST = 16  # bytes; a smaller block would only trade padding for speed
 
@@ -54,7 +54,7 @@ class Plan(Outline):
 
     @property
     def group(self) -> int:
-        """Most rows that are multiplied with weights at a time."""
+        """Most rows that are multiplied with weights at a time, by vectors as wide as a block."""
         return GROUP
 
     @property

@@ -145,6 +145,12 @@ class Kernel:
         return next((part for part in self.parts if part.side > 1), None)
 
     @property
+    def ragged(self) -> bool:
+        """Whether some vector of units may not be full, whatever its width."""
+        partly = any(part.count % part.units for part in self.parts)
+        return partly or bool(self.projection and self.state % self.block)
+
+    @property
     def own(self) -> str:
         """C name of the old state that a unit reads beside its sums: c, h or none."""
         return "".join(self.cell.own)

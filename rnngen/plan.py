@@ -102,6 +102,27 @@ class Plan(Outline):
         return tuple(Tile(gates) for gates in sorted({p.rows for p in products} | one))
 
     @property
+    def ragged(self) -> bool:
+        """Whether some vector of units may not be full."""
+        return self.kernels[0].ragged
+
+    @property
+    def piece(self) -> int:
+        """Numbers in 16 bytes, as which such a vector is read and written."""
+        return self.lanes(NARROWEST)
+
+    @property
+    def some_of_piece(self) -> str:
+        """C: numbers from `at` on of n at p, too few for a piece."""
+        at = ["at", *(f"at + {n}" for n in range(1, self.piece - 1))]
+        return "{" + ", ".join(f"{n} < n ? p[{n}] : 0" for n in at) + "}"
+
+    @property
+    def joins(self) -> tuple[int, ...]:
+        """Lanes of vectors that have two of them, or four."""
+        return tuple(n for n in (2 * self.piece, 4 * self.piece) if n <= self.block)
+
+    @property
     def sums_row(self) -> int:
         """Numbers that the sums of one row take."""
         return self.kernels[0].sums_row

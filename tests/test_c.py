@@ -94,8 +94,7 @@ GCC, CLANG = (
     ]
     for compiler, optimised in (("gcc", "*.c"), ("clang", "c*.c"))
 )
-FULL = [Build(compiler, "-Os", "r*.c") for compiler in ("gcc", "clang")]
-FULL += [Build(compiler, "-O2", "r*.c", levels=True) for compiler in ("gcc", "clang")]
+FULL = [Build(compiler, "-O2", "r*.c", levels=True) for compiler in ("gcc", "clang")]
 FULL += [Build("clang", "-O3 -march=native", "r*.c")]
 BUILDS = [*GCC, *CLANG, *(pytest.param(build, marks=pytest.mark.full) for build in FULL)]
 

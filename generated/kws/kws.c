@@ -112,26 +112,6 @@ static inline vec less(vec x, vec y, vec a, vec b)
 
 #endif
 
-/* Units j, j + 1, ... of an array of size units; lanes beyond its end are zero. */
-static inline vec get(const real *units, int j, int size)
-{
-    vec v = splat(0);
-
-    if (j + LANES <= size)
-        return load(units + j);
-    memcpy(&v, units + j, (size_t)(size % LANES) * sizeof *units);
-    return v;
-}
-
-/* Leaves v in units j, j + 1, ... of an array of size units; lanes beyond its end are dropped. */
-static inline void put(real *units, int j, int size, vec v)
-{
-    if (j + LANES <= size)
-        store(units + j, v);
-    else
-        memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
-}
-
 #ifdef __GNUC__
 #define KWS_INLINE inline __attribute__((always_inline))
 #define KWS_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
@@ -610,12 +590,12 @@ static KWS_INLINE void kws_cells_inline(
     for (size_t q = 0; q < count; q++) {
         const vec *const s = sums + q * next;
         vec n = s[0], z = s[2];
-        vec h_j = get(h[q], j, 64);
+        vec h_j = load(h[q] + j);
 
         n = vtanh(n);
         z = vsigmoid(z);
         h_j = vfma(z, h_j, (1 - z) * n);
-        put(y[q], j, 64, h_j);
+        store(y[q] + j, h_j);
     }
 }
 

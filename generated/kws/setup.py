@@ -166,7 +166,7 @@ int kws_bound_steps(const kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_369eab9a024ec8c3",
+    "kws._kws_965e829fbd300933",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -112,24 +112,87 @@ static inline vec less(vec x, vec y, vec a, vec b)
 
 #endif
 
-/* Units j, j + 1, ... of an array of size units; lanes beyond its end are zero. */
-static inline vec get(const real *units, int j, int size)
+/* Joins vectors where they are, not by way of memory, if the compiler knows how. */
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define NOTEBOOK_LSTM_JOIN __builtin_shufflevector
+#endif
+#endif
+
+/* The first n lanes of a vector that is not full, by pieces of 16 bytes: a copy in memory, read as
+ * a whole at once, would have to wait until it is there. */
+#if NOTEBOOK_LSTM_LANES < 4 || (NOTEBOOK_LSTM_LANES > 4 && !defined NOTEBOOK_LSTM_JOIN)
+
+static inline vec get_some(const real *p, int n)
 {
     vec v = splat(0);
 
-    if (j + LANES <= size)
-        return load(units + j);
-    memcpy(&v, units + j, (size_t)(size % LANES) * sizeof *units);
+    memcpy(&v, p, (size_t)n * sizeof *p);
     return v;
 }
 
-/* Leaves v in units j, j + 1, ... of an array of size units; lanes beyond its end are dropped. */
+static inline void put_some(real *p, int n, vec v) { memcpy(p, &v, (size_t)n * sizeof *p); }
+#else
+enum { PIECE = 4 };
+
+typedef real piece __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
+
+static inline piece get_piece(const real *p, int at, int n)
+{
+    if (at + PIECE <= n)
+        return *(const piece *)(p + at);
+    return (piece){at < n ? p[at] : 0, at + 1 < n ? p[at + 1] : 0, at + 2 < n ? p[at + 2] : 0};
+}
+
+static inline vec get_some(const real *p, int n)
+{
+#if NOTEBOOK_LSTM_LANES == 4
+    return get_piece(p, 0, n);
+#elif NOTEBOOK_LSTM_LANES == 8
+    return (vec)NOTEBOOK_LSTM_JOIN(
+        get_piece(p, 0, n), get_piece(p, 4, n),
+        0, 1, 2, 3, 4, 5, 6, 7);
+#else
+#define NOTEBOOK_LSTM_TWO(at) \
+    NOTEBOOK_LSTM_JOIN(get_piece(p, at, n), get_piece(p, (at) + PIECE, n), 0, 1, 2, 3, 4, 5, 6, 7)
+    return (vec)NOTEBOOK_LSTM_JOIN(
+        NOTEBOOK_LSTM_TWO(0), NOTEBOOK_LSTM_TWO(8),
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#undef NOTEBOOK_LSTM_TWO
+#endif
+}
+
+static inline void put_piece(real *p, int at, int n, piece v)
+{
+    if (at + PIECE <= n)
+        *(piece *)(p + at) = v;
+    for (int i = 0; at + PIECE > n && at + i < n; i++)
+        p[at + i] = v[i];
+}
+
+static inline void put_some(real *p, int n, vec v)
+{
+    for (int at = 0; at < n; at += PIECE) {
+        piece some;
+
+        memcpy(&some, (const real *)&v + at, sizeof some);
+        put_piece(p, at, n, some);
+    }
+}
+#endif
+
+/* Units j, j + 1, ... of an array of size units; lanes beyond its end are zero, or are dropped. */
+static inline vec get(const real *units, int j, int size)
+{
+    return j + LANES <= size ? load(units + j) : get_some(units + j, size % LANES);
+}
+
 static inline void put(real *units, int j, int size, vec v)
 {
     if (j + LANES <= size)
         store(units + j, v);
     else
-        memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
+        put_some(units + j, size % LANES, v);
 }
 
 #ifdef __GNUC__
@@ -759,12 +822,6 @@ static inline few states(const real *p) { return load(p); }
 #else
 typedef real few
     __attribute__((vector_size(REST * sizeof(real)), aligned(sizeof(real)), may_alias));
-
-#ifdef __has_builtin
-#if __has_builtin(__builtin_shufflevector)
-#define NOTEBOOK_LSTM_JOIN __builtin_shufflevector
-#endif
-#endif
 
 /* A vector of those of SIDE sequences. */
 static inline vec beside(const few *v)

@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_2213bedfc2f78ae1",
+    "projected._projected_0be4479df872583b",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

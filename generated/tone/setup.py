@@ -164,7 +164,7 @@ int tone_bound_steps(const tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_14491554068c8d5f",
+    "tone._tone_b59ea90c3f1b2f6c",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -113,15 +113,6 @@ static inline vec less(vec x, vec y, vec a, vec b)
 
 #endif
 
-/* Leaves v in units j, j + 1, ... of an array of size units; lanes beyond its end are dropped. */
-static inline void put(real *units, int j, int size, vec v)
-{
-    if (j + LANES <= size)
-        store(units + j, v);
-    else
-        memcpy(units + j, &v, (size_t)(size % LANES) * sizeof *units);
-}
-
 #ifdef __GNUC__
 #define TONE_INLINE inline __attribute__((always_inline))
 #define TONE_NOINLINE __attribute__((noinline)) /* inlined, a tile runs out of registers */
@@ -715,7 +706,7 @@ static TONE_INLINE void tone_cells_inline(
         const vec a = s[0];
 
         const vec h_j = vtanh(a);
-        put(y[q], j, 16, h_j);
+        store(y[q] + j, h_j);
     }
 }
 

@@ -20,7 +20,7 @@ ROWS = 6  # most vectors in a tile of several gates; more would only need regist
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
 L2 = 1024 * 1024  # bytes; weights beyond are read for more rows, and asked for in time
-L3 = 16 * 1024 * 1024  # bytes; weights beyond come so slowly that even two rows ask for them
+L3 = 16 * 1024 * 1024  # bytes; weights beyond come so slowly that they are asked for earlier
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,12 @@ class Part:
             start += width * len(at)
         return tuple(out)
 
+    def ahead(self, product: Product) -> tuple[int, int]:
+        """Rows from its columns to those of the next block, and from those of the last: there tiles
+        ask. Of h from a column before: they begin with any row of it, and weights may end there."""
+        back = product.rows if product.vector == "h" else 0
+        return self.rows - back, -back
+
     @property
     def bias_rows(self) -> int:
         return self.sums if self.bias else 0

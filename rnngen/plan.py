@@ -69,7 +69,7 @@ class Plan(Outline):
 
     @property
     def asked(self) -> int:
-        """Most rows of a panel that a tile asks for at once, rather than for none."""
+        """Most rows of a panel that a tile asks for before it starts, rather than on its way."""
         return ASKED if not any(kernel.far for kernel in self.kernels) else ASKED_FAR
 
     @property
@@ -105,6 +105,12 @@ class Plan(Outline):
     def ragged(self) -> bool:
         """Whether some vector of units may not be full."""
         return self.kernels[0].ragged
+
+    @property
+    def joined(self) -> bool:
+        """Whether states are put together from parts of a vector."""
+        kernel = self.kernels[0]
+        return bool(kernel.rest or (kernel.ragged and kernel.own and self.joins))
 
     @property
     def piece(self) -> int:

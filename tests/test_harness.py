@@ -17,11 +17,11 @@ from rnngen.pack import pack
 HARNESS = Path(__file__).parent / "c" / "harness.c"
 
 
-def drive(s, folder, compiler, flags, ragged=False, runner=()):
+def drive(s, folder, compiler, flags, ragged=False, runner=(), batch=3):
     """Compile the harness around a network, run it and compare with the same network in Python."""
-    network, steps, batch = net(rnngen.load_spec({**s.public(), "isa": "native"})), 5, 3
+    network, steps = net(rnngen.load_spec({**s.public(), "isa": "native"})), 5
     x, h, c = data(s, steps, batch)
-    lengths = np.array([2, 5, 1], np.uint64) if ragged else None
+    lengths = np.resize(np.array([2, 5, 1], np.uint64), batch) if ragged else None
     for name, text in rnngen.generate(s).items():
         (folder / name).write_text(text)
     defines = [f"-DNET={s.name}", f'-DHEADER="{s.name}.h"', f"-DREAL={network.plan.dtype.c}"]
@@ -62,13 +62,14 @@ def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
 
 
 @pytest.mark.parametrize("flags", ["LANES=1", "LANES=8 -DWIDE_REGISTERS=16", "REGISTERS=32"])
+@pytest.mark.parametrize("batch", [3, 8])  # one tile or several, of any width
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_weights_asked_for(tool, tmp_path, cell, flags):
+def test_weights_asked_for(tool, tmp_path, cell, batch, flags):
     """What large nets ask for ahead of time is theirs: here it is read instead."""
     s = spec(name="wide", cell=cell, input_size=150, hidden_size=301)
     reading = "-D__builtin_prefetch(row, write, near)=(void)*(volatile const char *)(row)"
     options = [*SANITIZERS["address"], reading, *f"-march=native -DWIDE_{flags}".split()]
-    drive(s, tmp_path, tool("gcc"), options, ragged=True)
+    drive(s, tmp_path, tool("gcc"), options, ragged=True, batch=batch)
 
 
 @pytest.mark.parametrize("s", CORPUS[:3], ids=lambda s: s.name)

@@ -107,15 +107,7 @@ static inline vec less(vec x, vec y, vec a, vec b)
 
 #endif
 
-/* Joins vectors where they are, not by way of memory, if the compiler knows how. */
-#ifdef __has_builtin
-#if __has_builtin(__builtin_shufflevector)
-#define NOTEBOOK_GRU_JOIN __builtin_shufflevector
-#endif
-#endif
-
-/* The first n lanes of a vector that is not full, by pieces of 16 bytes: a copy in memory, read as
- * a whole at once, would have to wait until it is there. */
+/* The first n lanes of a vector that is not full. */
 #if NOTEBOOK_GRU_LANES < 4
 
 static inline vec get_some(const real *p, int n)
@@ -128,6 +120,7 @@ static inline vec get_some(const real *p, int n)
 
 static inline void put_some(real *p, int n, vec v) { memcpy(p, &v, (size_t)n * sizeof *p); }
 #else
+/* By pieces of 16 bytes: a copy in memory, read as a whole at once, would have to wait for itself. */
 enum { PIECE = 4 };
 
 typedef real piece __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));

@@ -119,9 +119,8 @@ static inline vec less(vec x, vec y, vec a, vec b)
 #endif
 #endif
 
-/* The first n lanes of a vector that is not full, by pieces of 16 bytes: a copy in memory, read as
- * a whole at once, would have to wait until it is there. */
-#if NOTEBOOK_LSTM_LANES < 4 || (NOTEBOOK_LSTM_LANES > 4 && !defined NOTEBOOK_LSTM_JOIN)
+/* The first n lanes of a vector that is not full. */
+#if NOTEBOOK_LSTM_LANES < 4 || (NOTEBOOK_LSTM_LANES > 4 && !defined(NOTEBOOK_LSTM_JOIN))
 
 static inline vec get_some(const real *p, int n)
 {
@@ -133,6 +132,7 @@ static inline vec get_some(const real *p, int n)
 
 static inline void put_some(real *p, int n, vec v) { memcpy(p, &v, (size_t)n * sizeof *p); }
 #else
+/* By pieces of 16 bytes: a copy in memory, read as a whole at once, would have to wait for itself. */
 enum { PIECE = 4 };
 
 typedef real piece __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
@@ -150,7 +150,7 @@ static inline vec get_some(const real *p, int n)
     return get_piece(p, 0, n);
 #elif NOTEBOOK_LSTM_LANES == 8
     return (vec)NOTEBOOK_LSTM_JOIN(
-        get_piece(p, 0, n), get_piece(p, 4, n),
+        get_piece(p, 0, n), get_piece(p, PIECE, n),
         0, 1, 2, 3, 4, 5, 6, 7);
 #else
 #define NOTEBOOK_LSTM_TWO(at) \

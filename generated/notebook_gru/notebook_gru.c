@@ -120,7 +120,7 @@ static inline vec get_some(const real *p, int n)
 
 static inline void put_some(real *p, int n, vec v) { memcpy(p, &v, (size_t)n * sizeof *p); }
 #else
-/* By pieces of 16 bytes: a copy in memory, read as a whole at once, would have to wait for itself. */
+/* By pieces of 16 bytes: a copy in memory, read as a whole, would have to wait for itself. */
 enum { PIECE = 4 };
 
 typedef real piece __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));

@@ -157,7 +157,7 @@ int notebook_gru_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_aee90c48a12c79e9",
+    "notebook_gru._notebook_gru_21dfa70bd949e904",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

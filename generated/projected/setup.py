@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_cfd78d68e17d454e",
+    "projected._projected_c418ad71503b2bd1",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

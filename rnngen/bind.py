@@ -151,7 +151,7 @@ def _fields(
         nbytes += (threads - 1) * net.workspace(0, 0)
     scratch = tensors.aligned(nbytes)
     return (
-        *(net.address(call) for call in ("forward_share", "step") if call in net.plan.calls),
+        *map(net.address, net.plan.bound_calls),
         pointer(net.packed(), "weights"),
         pointer(memory, "state"),
         *map(pointer, states or nothing),

@@ -47,11 +47,6 @@ class Tile:
         """C names of what is in registers beside sums: one of the ones, all of the others."""
         return ("v", *self.weights) if self.keeps_weights(vectors) else (*self.values(vectors), "w")
 
-    def also(self, vectors: int) -> int:
-        """How far beyond the row that it asks for a tile asks for another: where there are several
-        gates, and may be two tiles in all, which have eight vectors; 0 if it does not."""
-        return 2 if self.gates > 2 and vectors == 4 else 0
-
     @property
     def panels(self) -> int:
         """Panels that one vector is multiplied with at once: about eight sums do not wait."""

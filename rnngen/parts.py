@@ -81,6 +81,21 @@ class Part:
         return "(few){" + ", ".join(f"p[{n}]" for n in range(self.count)) + "}"
 
     @property
+    def input_name(self) -> str:
+        """What C calls its sums of x."""
+        return "input_rest" if self.side > 1 else "input_block"
+
+    @property
+    def last(self) -> int:
+        """Its last block."""
+        return self.blocks - 1
+
+    @property
+    def last_start(self) -> int:
+        """Numbers of its panel before that."""
+        return self.last * self.block_size
+
+    @property
     def title(self) -> str:
         """Of the rest, for a comment."""
         return f"{self.side} sums to a row" if self.side > 1 else ""
@@ -115,12 +130,6 @@ class Part:
             out.append(Product(matrix, v, width, at[0], len(at), start))
             start += width * len(at)
         return tuple(out)
-
-    def ahead(self, product: Product) -> tuple[int, int]:
-        """Rows from its columns to those of the next block, and from those of the last: there tiles
-        ask. Of h from a column before: they begin with any row of it, and weights may end there."""
-        back = product.rows if product.vector == "h" else 0
-        return self.rows - back, -back
 
     @property
     def bias_rows(self) -> int:

@@ -89,6 +89,16 @@ class Plan(Outline):
         return rest.products[0].rows if rest else 0
 
     @property
+    def rest_start(self) -> int:
+        """Numbers before the sums of the block beyond whole ones, among all sums."""
+        return self.kernels[0].parts[-1].first * self.sums_step
+
+    @property
+    def product(self) -> str:
+        """C: how products of a block with rows are called."""
+        return f"{self.name}_{'products' if self.wide else 'product'}"
+
+    @property
     def rest_sums(self) -> str:
         """C: vectors before those of place u of the block beyond whole ones, among all sums."""
         first = self.kernels[0].parts[-1].first
@@ -205,6 +215,11 @@ class Plan(Outline):
         """Public calls that every level has, without the network's name."""
         whole = ("forward", "forward_ragged", "forward_packed", "forward_share")
         return (*whole, *(() if self.bidirectional else ("step",)))
+
+    @property
+    def bound_calls(self) -> tuple[str, ...]:
+        """Those that calls with fixed arguments make; steps of large nets are shares of a call."""
+        return tuple(c for c in self.calls if c == "forward_share" or (c == "step" and not self.wide))
 
     def level_lanes(self, level: Level) -> int:
         return min(self.lanes(level.vector_bytes), self.block)

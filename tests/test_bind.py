@@ -69,6 +69,28 @@ def test_bound_state_goes_on():
         h[...] = call.h_n
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_bound_back_and_forth(cell, steps):
+    """Runs of a large network read its weights by turns from either end: the same bits."""
+    network = net(cell=cell, hidden_size=505, num_layers=2)
+    assert network.plan.wide
+    for batch in (1, 3, 17):
+        x, h, c = data(network.spec, steps=steps, batch=batch)
+        given = state(network.spec, h, c)
+        whole = network(x, given)
+        call = network.bind(x, given)
+        for _ in range(3):
+            call.run()
+            assert same(call.answer(), whole)
+    stream = network.stream()
+    outputs, _ = network(x[:, :1].repeat(2, 0))
+    for t in range(len(outputs)):
+        stream.x[:] = x[t // 2, 0]
+        stream.step()
+        assert np.array_equal(stream.y, outputs[t, 0])
+
+
 def test_bound_unbatched_and_empty():
     """2-D input without batch; a batch of no sequences does nothing."""
     network = net(cell="gru")

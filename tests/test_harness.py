@@ -62,7 +62,7 @@ def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
 
 
 @pytest.mark.parametrize("flags", ["LANES=1", "LANES=8 -DWIDE_REGISTERS=16", "REGISTERS=32"])
-@pytest.mark.parametrize("batch", [3, 8])  # one tile or several, of any width
+@pytest.mark.parametrize("batch", [3, 8, 20])  # one tile, two or more, of any width
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_asked_for(tool, tmp_path, cell, batch, flags):
     """What large nets ask for ahead of time is theirs: here it is read instead."""

@@ -278,8 +278,8 @@ static KWS_INLINE void kws_product_3x1(
 }
 
 static KWS_NOINLINE void kws_product_3x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -312,8 +312,8 @@ static KWS_NOINLINE void kws_product_3x2(
 }
 
 static KWS_NOINLINE void kws_product_3x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -349,8 +349,8 @@ static KWS_NOINLINE void kws_product_3x3(
 #if KWS_REGISTERS >= 16
 
 static KWS_NOINLINE void kws_product_3x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -393,8 +393,8 @@ static KWS_NOINLINE void kws_product_3x4(
 #if KWS_REGISTERS >= 32
 
 static KWS_NOINLINE void kws_product_3x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -436,8 +436,8 @@ static KWS_NOINLINE void kws_product_3x5(
 }
 
 static KWS_NOINLINE void kws_product_3x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -674,24 +674,29 @@ static void kws_gru_40_step(
     kws_gru_40_units(w, x, NULL, h, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, units of a block from j on -> s. */
+static void kws_gru_40_input_block(
+    const real *w, int j, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+            s_r[1] = load(p[1] + u);
+            s_r[2] = load(p[2] + u);
+            s_r[3] = load(p[3] + u);
+        }
+    kws_product_3(p + 4, 64 - j, x, n, 40, 32, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void kws_gru_40_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 64; j += BLOCK, w += 5056) {
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
-            }
-        kws_product_3(p + 4, 64 - j, x, n, 40, 32, s, 4);
-    }
+    for (int j = 0; j < 64; j += BLOCK, w += 5056)
+        kws_gru_40_input_block(w, j, x, n, (vec *)(sums + j * 144));
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */
@@ -782,24 +787,29 @@ static void kws_gru_64_step(
     kws_gru_64_units(w, x, NULL, h, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, units of a block from j on -> s. */
+static void kws_gru_64_input_block(
+    const real *w, int j, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+            s_r[1] = load(p[1] + u);
+            s_r[2] = load(p[2] + u);
+            s_r[3] = load(p[3] + u);
+        }
+    kws_product_3(p + 4, 64 - j, x, n, 64, 32, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void kws_gru_64_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 64; j += BLOCK, w += 6208) {
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
-            }
-        kws_product_3(p + 4, 64 - j, x, n, 64, 32, s, 4);
-    }
+    for (int j = 0; j < 64; j += BLOCK, w += 6208)
+        kws_gru_64_input_block(w, j, x, n, (vec *)(sums + j * 144));
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */

@@ -7,7 +7,7 @@ enum {
     H = 64 * sizeof(float), /* bytes of h in one pass */
 };
 
-int kws_bound_run(const kws_bound *b)
+int kws_bound_run(kws_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
         for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
@@ -40,12 +40,9 @@ int kws_bound_elsewhere(
     return kws_bound_run(&call);
 }
 
-int kws_bound_step(const kws_bound *b)
-{
-    return b->step(b->w, b->s, b->x, b->y);
-}
+int kws_bound_step(kws_bound *b) { return b->step(b->w, b->s, b->x, b->y); }
 
-int kws_bound_steps(const kws_bound *b, size_t T)
+int kws_bound_steps(kws_bound *b, size_t T)
 {
     return b->forward_share(
         b->w, b->s, b->x, NULL, b->y, T, 1, &b->share, b->workspace, b->workspace_bytes);

@@ -154,19 +154,19 @@ typedef struct {
 } kws_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int kws_bound_run(const kws_bound *b);
+int kws_bound_run(kws_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n. */
 int kws_bound_elsewhere(
     const kws_bound *b, const float *x, const float *h_0, float *answer);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
-int kws_bound_step(const kws_bound *b);
-int kws_bound_steps(const kws_bound *b, size_t T);
+int kws_bound_step(kws_bound *b);
+int kws_bound_steps(kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_965e829fbd300933",
+    "kws._kws_fb9ee7027be48e23",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

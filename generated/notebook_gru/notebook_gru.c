@@ -338,8 +338,8 @@ static NOTEBOOK_GRU_INLINE void notebook_gru_product_3x1(
 }
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -372,8 +372,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x2(
 }
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -409,8 +409,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x3(
 #if NOTEBOOK_GRU_REGISTERS >= 16
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -453,8 +453,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x4(
 #if NOTEBOOK_GRU_REGISTERS >= 32
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -496,8 +496,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x5(
 }
 
 static NOTEBOOK_GRU_NOINLINE void notebook_gru_product_3x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -734,24 +734,29 @@ static void notebook_gru_gru_1_step(
     notebook_gru_gru_1_units(w, x, NULL, h, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, units of a block from j on -> s. */
+static void notebook_gru_gru_1_input_block(
+    const real *w, int j, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+            s_r[1] = load(p[1] + u);
+            s_r[2] = load(p[2] + u);
+            s_r[3] = load(p[3] + u);
+        }
+    notebook_gru_product_3(p + 4, 2 - j, x, n, 1, 32, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void notebook_gru_gru_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += BLOCK, w += 52) {
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
-            }
-        notebook_gru_product_3(p + 4, 2 - j, x, n, 1, 32, s, 4);
-    }
+    for (int j = 0; j < 2; j += BLOCK, w += 52)
+        notebook_gru_gru_1_input_block(w, j, x, n, (vec *)(sums + j * 144));
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */
@@ -842,24 +847,29 @@ static void notebook_gru_gru_4_step(
     notebook_gru_gru_4_units(w, x, NULL, h, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, units of a block from j on -> s. */
+static void notebook_gru_gru_4_input_block(
+    const real *w, int j, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+            s_r[1] = load(p[1] + u);
+            s_r[2] = load(p[2] + u);
+            s_r[3] = load(p[3] + u);
+        }
+    notebook_gru_product_3(p + 4, 2 - j, x, n, 4, 32, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void notebook_gru_gru_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += BLOCK, w += 88) {
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
-            }
-        notebook_gru_product_3(p + 4, 2 - j, x, n, 4, 32, s, 4);
-    }
+    for (int j = 0; j < 2; j += BLOCK, w += 88)
+        notebook_gru_gru_4_input_block(w, j, x, n, (vec *)(sums + j * 144));
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */

@@ -7,7 +7,7 @@ enum {
     H = 2 * sizeof(float), /* bytes of h in one pass */
 };
 
-int notebook_gru_bound_run(const notebook_gru_bound *b)
+int notebook_gru_bound_run(notebook_gru_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
         for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)

@@ -24,7 +24,7 @@ typedef struct {
 } notebook_gru_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int notebook_gru_bound_run(const notebook_gru_bound *b);
+int notebook_gru_bound_run(notebook_gru_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n. */
 int notebook_gru_bound_elsewhere(

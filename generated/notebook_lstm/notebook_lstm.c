@@ -366,8 +366,8 @@ static NOTEBOOK_LSTM_INLINE void notebook_lstm_product_1x1(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -393,8 +393,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x2(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -424,8 +424,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x3(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -460,8 +460,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x4(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -500,8 +500,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x5(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -544,8 +544,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x6(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x7(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -593,8 +593,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x7(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x8(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -646,8 +646,8 @@ static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x8(
 }
 
 static NOTEBOOK_LSTM_NOINLINE void notebook_lstm_product_1x9(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -984,21 +984,25 @@ static void notebook_lstm_lstm_1_step(
     notebook_lstm_lstm_1_units(w, x, NULL, h, c, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, the units whose sums lie side by side -> s. */
+static void notebook_lstm_lstm_1_input_rest(
+    const real *w, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+        }
+    notebook_lstm_product_1(p + 1, BLOCK, x, n, 1, 16, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void notebook_lstm_lstm_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += BLOCK, w += 64) { /* 4 sums to a row */
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-            }
-        notebook_lstm_product_1(p + 1, BLOCK, x, n, 1, 16, s, 4);
-    }
+    notebook_lstm_lstm_1_input_rest(w, x, n, (vec *)sums);
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */
@@ -1008,12 +1012,12 @@ static void notebook_lstm_lstm_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
+    const real *const p = w;
 
     if (n == 1)
         notebook_lstm_lstm_1_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 64) { /* 4 sums to a row */
-        vec *const s = (vec *)(sums + j * 144) + from * 4;
+    if (n > 1) { /* 4 sums to a row */
+        vec *const s = (vec *)sums + from * 4;
 
         notebook_lstm_product_1((const row *)p + 2, BLOCK, h, n, 2, 16, s, 4);
         for (int u = 0; u < 2; u += LANES)
@@ -1063,21 +1067,25 @@ static void notebook_lstm_lstm_4_step(
     notebook_lstm_lstm_4_units(w, x, NULL, h, c, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, the units whose sums lie side by side -> s. */
+static void notebook_lstm_lstm_4_input_rest(
+    const real *w, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+        }
+    notebook_lstm_product_1(p + 1, BLOCK, x, n, 4, 16, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void notebook_lstm_lstm_4_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 2; j += BLOCK, w += 112) { /* 4 sums to a row */
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-            }
-        notebook_lstm_product_1(p + 1, BLOCK, x, n, 4, 16, s, 4);
-    }
+    notebook_lstm_lstm_4_input_rest(w, x, n, (vec *)sums);
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */
@@ -1087,12 +1095,12 @@ static void notebook_lstm_lstm_4_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
+    const real *const p = w;
 
     if (n == 1)
         notebook_lstm_lstm_4_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 112) { /* 4 sums to a row */
-        vec *const s = (vec *)(sums + j * 144) + from * 4;
+    if (n > 1) { /* 4 sums to a row */
+        vec *const s = (vec *)sums + from * 4;
 
         notebook_lstm_product_1((const row *)p + 5, BLOCK, h, n, 2, 16, s, 4);
         for (int u = 0; u < 2; u += LANES)

@@ -8,7 +8,7 @@ enum {
     C = 2 * sizeof(float), /* bytes of c in one pass */
 };
 
-int notebook_lstm_bound_run(const notebook_lstm_bound *b)
+int notebook_lstm_bound_run(notebook_lstm_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
         for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)

@@ -24,7 +24,7 @@ typedef struct {
 } notebook_lstm_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int notebook_lstm_bound_run(const notebook_lstm_bound *b);
+int notebook_lstm_bound_run(notebook_lstm_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
 int notebook_lstm_bound_elsewhere(

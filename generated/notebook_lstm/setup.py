@@ -150,7 +150,7 @@ typedef struct {
 } notebook_lstm_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int notebook_lstm_bound_run(const notebook_lstm_bound *b);
+int notebook_lstm_bound_run(notebook_lstm_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
 int notebook_lstm_bound_elsewhere(
@@ -158,7 +158,7 @@ int notebook_lstm_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_dfac6082275b0729",
+    "notebook_lstm._notebook_lstm_b1dc449af20f1149",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

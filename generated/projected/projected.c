@@ -365,8 +365,8 @@ static PROJECTED_INLINE void projected_product_1x1(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -392,8 +392,8 @@ static PROJECTED_NOINLINE void projected_product_1x2(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -423,8 +423,8 @@ static PROJECTED_NOINLINE void projected_product_1x3(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -459,8 +459,8 @@ static PROJECTED_NOINLINE void projected_product_1x4(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -499,8 +499,8 @@ static PROJECTED_NOINLINE void projected_product_1x5(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -543,8 +543,8 @@ static PROJECTED_NOINLINE void projected_product_1x6(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x7(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -592,8 +592,8 @@ static PROJECTED_NOINLINE void projected_product_1x7(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x8(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -645,8 +645,8 @@ static PROJECTED_NOINLINE void projected_product_1x8(
 }
 
 static PROJECTED_NOINLINE void projected_product_1x9(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -781,8 +781,8 @@ static PROJECTED_INLINE void projected_product_4x1(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -820,8 +820,8 @@ static PROJECTED_NOINLINE void projected_product_4x2(
 #if PROJECTED_REGISTERS >= 16
 
 static PROJECTED_NOINLINE void projected_product_4x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -865,8 +865,8 @@ static PROJECTED_NOINLINE void projected_product_4x3(
 #if PROJECTED_REGISTERS >= 32
 
 static PROJECTED_NOINLINE void projected_product_4x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -906,8 +906,8 @@ static PROJECTED_NOINLINE void projected_product_4x4(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -951,8 +951,8 @@ static PROJECTED_NOINLINE void projected_product_4x5(
 }
 
 static PROJECTED_NOINLINE void projected_product_4x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -1217,24 +1217,29 @@ static void projected_lstm_6_project_rows(
     }
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][4]. */
+/* Sums of n rows of x and the biases, units of a block from j on -> s. */
+static void projected_lstm_6_input_block(
+    const real *w, int j, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 144 + r * 4;
+
+            s_r[0] = load(p[0] + u);
+            s_r[1] = load(p[1] + u);
+            s_r[2] = load(p[2] + u);
+            s_r[3] = load(p[3] + u);
+        }
+    projected_product_4(p + 4, 12 - j, x, n, 6, 3, s, 4);
+}
+
+/* The same for all units -> sums [vectors of units][36][4]. */
 static void projected_lstm_6_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 12; j += BLOCK, w += 768) {
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 144);
-
-        for (int u = 0; u < BLOCK && j + u < 12; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 144 + r * 4;
-
-                s_r[0] = load(p[0] + u);
-                s_r[1] = load(p[1] + u);
-                s_r[2] = load(p[2] + u);
-                s_r[3] = load(p[3] + u);
-            }
-        projected_product_4(p + 4, 12 - j, x, n, 6, 3, s, 4);
-    }
+    for (int j = 0; j < 12; j += BLOCK, w += 768)
+        projected_lstm_6_input_block(w, j, x, n, (vec *)(sums + j * 144));
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */

@@ -8,7 +8,7 @@ enum {
     C = 12 * sizeof(float), /* bytes of c in one pass */
 };
 
-int projected_bound_run(const projected_bound *b)
+int projected_bound_run(projected_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
         for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)

@@ -24,7 +24,7 @@ typedef struct {
 } projected_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int projected_bound_run(const projected_bound *b);
+int projected_bound_run(projected_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
 int projected_bound_elsewhere(

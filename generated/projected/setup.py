@@ -148,7 +148,7 @@ typedef struct {
 } projected_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int projected_bound_run(const projected_bound *b);
+int projected_bound_run(projected_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
 int projected_bound_elsewhere(
@@ -156,7 +156,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_c418ad71503b2bd1",
+    "projected._projected_7617227a3a861439",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

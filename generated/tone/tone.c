@@ -264,8 +264,8 @@ static TONE_INLINE void tone_product_1x1(
 }
 
 static TONE_NOINLINE void tone_product_1x2(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1];
 
@@ -291,8 +291,8 @@ static TONE_NOINLINE void tone_product_1x2(
 }
 
 static TONE_NOINLINE void tone_product_1x3(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
 
@@ -322,8 +322,8 @@ static TONE_NOINLINE void tone_product_1x3(
 }
 
 static TONE_NOINLINE void tone_product_1x4(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3];
@@ -358,8 +358,8 @@ static TONE_NOINLINE void tone_product_1x4(
 }
 
 static TONE_NOINLINE void tone_product_1x5(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4];
@@ -398,8 +398,8 @@ static TONE_NOINLINE void tone_product_1x5(
 }
 
 static TONE_NOINLINE void tone_product_1x6(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -442,8 +442,8 @@ static TONE_NOINLINE void tone_product_1x6(
 }
 
 static TONE_NOINLINE void tone_product_1x7(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -491,8 +491,8 @@ static TONE_NOINLINE void tone_product_1x7(
 }
 
 static TONE_NOINLINE void tone_product_1x8(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -544,8 +544,8 @@ static TONE_NOINLINE void tone_product_1x8(
 }
 
 static TONE_NOINLINE void tone_product_1x9(
-    const row *p, const real *const *x, int from, int to, int chain, vec *sums,
-    size_t next)
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
 {
     const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
     const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
@@ -779,21 +779,26 @@ static void tone_rnn_1_step(
     tone_rnn_1_units(w, x, NULL, h, y);
 }
 
-/* Sums of n rows of x and the biases -> sums [vectors of units][36][1]. */
+/* Sums of n rows of x and the biases, units of a block from j on -> s. */
+static void tone_rnn_1_input_block(
+    const real *w, int j, const real *const *x, size_t n, vec *s)
+{
+    const row *const p = (const row *)w;
+
+    for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
+        for (size_t r = 0; r < n; r++) {
+            vec *const s_r = s + u / LANES * 36 + r * 1;
+
+            s_r[0] = load(p[0] + u);
+        }
+    tone_product_1(p + 1, 16 - j, x, n, 1, 16, s, 1);
+}
+
+/* The same for all units -> sums [vectors of units][36][1]. */
 static void tone_rnn_1_input(const real *w, const real *const *x, size_t n, real *sums)
 {
-    for (int j = 0; j < 16; j += BLOCK, w += 288) {
-        const row *const p = (const row *)w;
-        vec *const s = (vec *)(sums + j * 36);
-
-        for (int u = 0; u < BLOCK && j + u < 16; u += LANES)
-            for (size_t r = 0; r < n; r++) {
-                vec *const s_r = s + u / LANES * 36 + r * 1;
-
-                s_r[0] = load(p[0] + u);
-            }
-        tone_product_1(p + 1, 16 - j, x, n, 1, 16, s, 1);
-    }
+    for (int j = 0; j < 16; j += BLOCK, w += 288)
+        tone_rnn_1_input_block(w, j, x, n, (vec *)(sums + j * 36));
 }
 
 /* One step of n sequences whose x has been summed: rows from `from` on. */

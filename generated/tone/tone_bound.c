@@ -7,7 +7,7 @@ enum {
     H = 16 * sizeof(float), /* bytes of h in one pass */
 };
 
-int tone_bound_run(const tone_bound *b)
+int tone_bound_run(tone_bound *b)
 {
     for (size_t n = b->share.first; n < b->share.end; n++)
         for (size_t pass = (size_t)b->share.first_pass; pass < (size_t)b->share.end_pass; pass++)
@@ -40,12 +40,9 @@ int tone_bound_elsewhere(
     return tone_bound_run(&call);
 }
 
-int tone_bound_step(const tone_bound *b)
-{
-    return b->step(b->w, b->s, b->x, b->y);
-}
+int tone_bound_step(tone_bound *b) { return b->step(b->w, b->s, b->x, b->y); }
 
-int tone_bound_steps(const tone_bound *b, size_t T)
+int tone_bound_steps(tone_bound *b, size_t T)
 {
     return b->forward_share(
         b->w, b->s, b->x, NULL, b->y, T, 1, &b->share, b->workspace, b->workspace_bytes);

@@ -25,14 +25,14 @@ typedef struct {
 } tone_bound;
 
 /* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
-int tone_bound_run(const tone_bound *b);
+int tone_bound_run(tone_bound *b);
 
 /* The same with input, states and answer elsewhere: y, then h_n. */
 int tone_bound_elsewhere(
     const tone_bound *b, const float *x, const float *h_0, float *answer);
 
 /* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
-int tone_bound_step(const tone_bound *b);
-int tone_bound_steps(const tone_bound *b, size_t T);
+int tone_bound_step(tone_bound *b);
+int tone_bound_steps(tone_bound *b, size_t T);
 
 #endif

@@ -219,7 +219,9 @@ class Plan(Outline):
     @property
     def bound_calls(self) -> tuple[str, ...]:
         """Those that calls with fixed arguments make; steps of large nets are shares of a call."""
-        return tuple(c for c in self.calls if c == "forward_share" or (c == "step" and not self.wide))
+        return tuple(
+            c for c in self.calls if c == "forward_share" or (c == "step" and not self.wide)
+        )
 
     def level_lanes(self, level: Level) -> int:
         return min(self.lanes(level.vector_bytes), self.block)

@@ -55,12 +55,12 @@ class Call(Answer):
         batch = (given.batch,) if given.batched else ()
         widths = plan.state_sizes.values()
         last = [np.empty((len(plan.steps), *batch, w), spec.dtype) for w in widths]
-        memory = np.empty((given.batch, calls.state_size(plan)), spec.dtype)
         stages = shares.split(plan, given, threads) if given.batch else []
         threads = max(map(len, stages), default=1)
-        fields = _fields(net, given, states, output, last, memory, threads)
+        fields = _fields(net, given, output, None, threads)
+        hx = (*(states or (None,) * len(last)), *last)
         run = net.function("_bound_run")
-        parts = [[_bound(net, run, given, fields, share) for share in stage] for stage in stages]
+        parts = [[_bound(net, run, given, fields, share, hx) for share in s] for s in stages]
         self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, parts)
         output, *last = (tensors.in_kind(a, tensor) for a in (output, *last))
         super().__init__(output, last)
@@ -89,7 +89,7 @@ class Stream:
         self._plan, self._most = plan, steps or 1
         given = Input(self.x, self._most, 1)
         self._memory = np.zeros((1, calls.state_size(plan)), spec.dtype)
-        fields = _fields(net, given, (), self.y, (), self._memory, 1)
+        fields = _fields(net, given, self.y, self._memory, 1)
         self._views = calls.state_views(plan, self._memory)
         share = shares.whole(plan, given)
         self.step = _bound(net, net.function("_bound_step"), given, fields, share)
@@ -126,25 +126,25 @@ class _Bound(partial[int]):
         return self
 
 
-def _bound(net: Any, run: Any, given: Input, fields: tuple[Any, ...], share: Share) -> _Bound:
-    """A C function on a share of a call."""
-    starts = net.pointer(given.starts, "size_t")
-    struct = net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, (*share, starts)))
-    return _Bound(run, struct, (fields, starts))
+def _bound(
+    net: Any,
+    run: Any,
+    given: Input,
+    fields: tuple[Any, ...],
+    share: Share,
+    states: Sequence[Array | None] = (),
+) -> _Bound:
+    """A C function on a share of a call; h_0, c_0, h_n and c_n, if states are as torch has them."""
+    own = net.pointer(given.starts, "size_t"), *map(net.pointer, states)
+    struct = net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, (*share, *own)))
+    return _Bound(run, struct, (fields, own))
 
 
 def _fields(
-    net: Any,
-    given: Input,
-    states: Sequence[Array],
-    output: Array,
-    last: Sequence[Array],
-    memory: Array,
-    threads: int,
+    net: Any, given: Input, output: Array, memory: Array | None, threads: int
 ) -> tuple[Any, ...]:
-    """What all structs of a call begin with; so many threads share it."""
+    """What all structs of a call begin with; so many threads share it. memory [B, S]: C states."""
     pointer = net.pointer
-    nothing = [None] * len(net.plan.state_sizes)
     rows = (given.rows, 1) if given.packed else (given.steps, given.batch)
     nbytes = net.workspace(*rows)
     if threads > 1:
@@ -154,8 +154,6 @@ def _fields(
         *map(net.address, net.plan.bound_calls),
         pointer(net.packed(), "weights"),
         pointer(memory, "state"),
-        *map(pointer, states or nothing),
-        *map(pointer, last or nothing),
         pointer(given.x),
         pointer(given.lengths, "size_t"),
         pointer(output),

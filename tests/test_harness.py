@@ -27,6 +27,7 @@ def drive(s, folder, compiler, flags, ragged=False, runner=(), batch=3):
     defines = [f"-DNET={s.name}", f'-DHEADER="{s.name}.h"', f"-DREAL={network.plan.dtype.c}"]
     defines += [f"-DINPUTS={s.input_size}", f"-DOUTPUTS={s.output_size}"]
     defines += [] if s.bidirectional else ["-DSTEPS"]
+    defines += ["-DC_STATES"] if "c" in network.plan.state_sizes else []
     defines += ["-DBATCH_FIRST"] if s.batch_first else []
     files = [HARNESS, f"{s.name}.c"]
     run(compiler, "-std=gnu99", "-O1", "-g1", *flags, *defines, "-I.", *files, "-o", "harness",

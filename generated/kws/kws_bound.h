@@ -4,7 +4,7 @@
 
 #include "kws.h"
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][64]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
@@ -12,9 +12,7 @@ typedef struct {
         size_t workspace_bytes);
     int (*step)(const kws_weights *w, kws_state *s, const float *x, float *y);
     const kws_weights *w;
-    kws_state *s; /* [B], scratch */
-    const float *h_0; /* NULL: zero */
-    float *h_n;
+    kws_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -24,15 +22,15 @@ typedef struct {
     kws_share share;
 } kws_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int kws_bound_run(kws_bound *b);
+int kws_bound_steps(kws_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n. */
+/* All, with input, states and answer elsewhere: y, then h_n. */
 int kws_bound_elsewhere(
     const kws_bound *b, const float *x, const float *h_0, float *answer);
 
-/* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
+/* One step of one sequence. */
 int kws_bound_step(kws_bound *b);
-int kws_bound_steps(kws_bound *b, size_t T);
 
 #endif

@@ -73,6 +73,8 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of kws_forward_packed, NULL for the others */
+    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
+    float *h_n; /* those after the call: h [2][B][64] */
 } kws_share;
 
 /* A share of kws_forward, where T is 0 of kws_forward_ragged, or where there are starts
@@ -133,7 +135,7 @@ int kws_forward_share_avx512(
     size_t workspace_bytes);
 int kws_step_avx512(const kws_weights *w, kws_state *s, const float *x, float *y);
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][64]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const kws_weights *w, kws_state *s, const float *x, const size_t *lengths,
@@ -141,9 +143,7 @@ typedef struct {
         size_t workspace_bytes);
     int (*step)(const kws_weights *w, kws_state *s, const float *x, float *y);
     const kws_weights *w;
-    kws_state *s; /* [B], scratch */
-    const float *h_0; /* NULL: zero */
-    float *h_n;
+    kws_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -153,20 +153,20 @@ typedef struct {
     kws_share share;
 } kws_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int kws_bound_run(kws_bound *b);
+int kws_bound_steps(kws_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n. */
+/* All, with input, states and answer elsewhere: y, then h_n. */
 int kws_bound_elsewhere(
     const kws_bound *b, const float *x, const float *h_0, float *answer);
 
-/* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
+/* One step of one sequence. */
 int kws_bound_step(kws_bound *b);
-int kws_bound_steps(kws_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_fb9ee7027be48e23",
+    "kws._kws_68cd3dfa336bd8d8",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -75,6 +75,8 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of notebook_gru_forward_packed, NULL for the others */
+    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
+    float *h_n; /* those after the call: h [4][B][2] */
 } notebook_gru_share;
 
 /* A share of notebook_gru_forward, where T is 0 of notebook_gru_forward_ragged, or where there are starts
@@ -129,16 +131,14 @@ int notebook_gru_forward_share_avx512(
     float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
     size_t workspace_bytes);
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const notebook_gru_weights *w, notebook_gru_state *s, const float *x, const size_t *lengths,
         float *y, size_t T, size_t B, const notebook_gru_share *share, void *workspace,
         size_t workspace_bytes);
     const notebook_gru_weights *w;
-    notebook_gru_state *s; /* [B], scratch */
-    const float *h_0; /* NULL: zero */
-    float *h_n;
+    notebook_gru_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -148,16 +148,17 @@ typedef struct {
     notebook_gru_share share;
 } notebook_gru_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int notebook_gru_bound_run(notebook_gru_bound *b);
+int notebook_gru_bound_steps(notebook_gru_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n. */
+/* All, with input, states and answer elsewhere: y, then h_n. */
 int notebook_gru_bound_elsewhere(
     const notebook_gru_bound *b, const float *x, const float *h_0, float *answer);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_d6e5a26e3a8edcaf",
+    "notebook_gru._notebook_gru_310b5d7615f7d21b",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

@@ -304,7 +304,11 @@ static inline vec vfma(vec a, vec b, vec c)
 
 /* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
-    notebook_lstm_state *s; /* [B] */
+    const real *h; /* states h before the first step, */
+    real *h_n; /* and after the last one: the same place, or another like it */
+    size_t h_pass, h_next; /* numbers from those of one pass, of one sequence, to those of the next */
+    real *c; /* states c */
+    size_t c_pass, c_next;
     const size_t *lengths; /* [B], or NULL: T each */
     const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;
@@ -335,7 +339,7 @@ typedef struct {
 typedef struct {
     int pass;
     size_t n, longest;
-    notebook_lstm_state *s;
+    real *h_n, *c; /* of the first */
     size_t first[36], steps[36]; /* row of the first step, number of steps */
     const real *h[36];
 } notebook_lstm_group;
@@ -1125,32 +1129,36 @@ static void notebook_lstm_alone(
     const real *x, real *y)
 {
     const size_t steps = notebook_lstm_steps(call, 0);
-    const real *h = call->s->h[pass];
+    const real *h = call->h + (size_t)pass * call->h_pass;
+    real *const c = call->c + (size_t)pass * call->c_pass;
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
         const size_t at = notebook_lstm_row(call, call->base, t);
         real *const y_t = y + at * 4;
 
-        k->step(w, x + at * k->input, h, call->s->c[pass], y_t);
+        k->step(w, x + at * k->input, h, c, y_t);
         h = y_t;
     }
-    memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
+    memcpy(call->h_n + (size_t)pass * call->h_pass, h, 2 * sizeof(real));
 }
 
 /* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
 static size_t notebook_lstm_gather(
     const notebook_lstm_call *call, int pass, size_t b, size_t first, notebook_lstm_group *g)
 {
+    const size_t at = (size_t)pass * call->h_pass;
+
     g->n = g->longest = 0;
-    g->s = call->s + b;
     g->pass = pass;
+    g->h_n = call->h_n + at + b * call->h_next;
+    g->c = call->c + (size_t)pass * call->c_pass + b * call->c_next;
     for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = notebook_lstm_steps(call, b);
 
         g->first[g->n] = first;
         g->steps[g->n] = steps;
-        g->h[g->n] = call->s[b].h[pass];
+        g->h[g->n] = call->h + at + b * call->h_next;
         g->longest = steps > g->longest ? steps : g->longest;
         first += call->next ? call->next : steps;
     }
@@ -1171,7 +1179,7 @@ static size_t notebook_lstm_add(
 
         rows->x[n] = x + at * k->input;
         rows->h[n] = g->h[q];
-        rows->c[n] = g->s[q].c[g->pass];
+        rows->c[n] = g->c + q * call->c_next;
         rows->y[n] = y + at * 4;
         g->h[q] = rows->y[n++];
     }
@@ -1202,7 +1210,7 @@ static void notebook_lstm_together(
                 k->advance(w, &rows, from, ends[s] - from, call->sums);
         }
         for (size_t q = 0; q < g.n; q++)
-            memcpy(g.s[q].h[pass], g.h[q], sizeof g.s[q].h[pass]);
+            memcpy(g.h_n + q * call->h_next, g.h[q], 2 * sizeof(real));
     }
 }
 
@@ -1272,6 +1280,39 @@ static bool notebook_lstm_packed(const size_t *lengths, const size_t *starts, si
     return true;
 }
 
+/* In s, or as torch has them; there the last ones begin as copies of the first. */
+static void notebook_lstm_find_states(
+    notebook_lstm_call *call, notebook_lstm_state *s, const notebook_lstm_share *share, size_t B)
+{
+    if (s) {
+        call->h = call->h_n = (real *)(s + share->first);
+        call->h_pass = 2;
+        call->h_next = sizeof *s / sizeof(real);
+        call->c = call->h_n + 8;
+        call->c_pass = 2;
+        call->c_next = call->h_next;
+        return;
+    }
+    call->h_next = 2;
+    call->h_pass = B * call->h_next;
+    call->h_n = share->h_n + share->first * call->h_next;
+    call->h = share->h_0 ? share->h_0 + share->first * call->h_next : call->h_n;
+    call->c_next = 2;
+    call->c_pass = B * call->c_next;
+    call->c = share->c_n + share->first * call->c_next;
+    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+        if (!share->h_0)
+            memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
+
+        const size_t at = pass * call->c_pass, size = call->B * call->c_next * sizeof(real);
+
+        if (share->c_0)
+            memcpy(call->c + at, share->c_0 + share->first * call->c_next + at, size);
+        else
+            memset(call->c + at, 0, size);
+    }
+}
+
 int notebook_lstm_forward_share(
     const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
@@ -1279,7 +1320,8 @@ int notebook_lstm_forward_share(
 {
     size_t rows = 0;
 
-    if (!w || !s || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace)
+    if (!w || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace
+        || !(s || (share->h_n && share->c_n)))
         return NOTEBOOK_LSTM_E_NULL;
     if (share->starts && !T)
         return NOTEBOOK_LSTM_E_STEPS;
@@ -1297,7 +1339,7 @@ int notebook_lstm_forward_share(
         return NOTEBOOK_LSTM_E_WORKSPACE;
 
     notebook_lstm_call call = {
-        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .lengths = lengths ? lengths + share->first : NULL,
         .starts = share->starts, .T = T, .B = share->end - share->first,
         .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->first_pass, .to = share->end_pass,
@@ -1306,6 +1348,7 @@ int notebook_lstm_forward_share(
 
     for (size_t b = 0; b < share->first; b++)
         call.base += call.next ? call.next : lengths[b];
+    notebook_lstm_find_states(&call, s, share, B);
     notebook_lstm_run(&call, w, x, y);
     return NOTEBOOK_LSTM_OK;
 }

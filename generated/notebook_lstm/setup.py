@@ -76,6 +76,8 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of notebook_lstm_forward_packed, NULL for the others */
+    const float *h_0, *c_0; /* if s is NULL: states as torch has them, NULL for zero; */
+    float *h_n, *c_n; /* those after the call: h [4][B][2], c [4][B][2] */
 } notebook_lstm_share;
 
 /* A share of notebook_lstm_forward, where T is 0 of notebook_lstm_forward_ragged, or where there are starts
@@ -130,16 +132,14 @@ int notebook_lstm_forward_share_avx512(
     float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
     size_t workspace_bytes);
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [4][B][2], c [4][B][2]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const notebook_lstm_weights *w, notebook_lstm_state *s, const float *x, const size_t *lengths,
         float *y, size_t T, size_t B, const notebook_lstm_share *share, void *workspace,
         size_t workspace_bytes);
     const notebook_lstm_weights *w;
-    notebook_lstm_state *s; /* [B], scratch */
-    const float *h_0, *c_0; /* NULL: zero */
-    float *h_n, *c_n;
+    notebook_lstm_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -149,16 +149,17 @@ typedef struct {
     notebook_lstm_share share;
 } notebook_lstm_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int notebook_lstm_bound_run(notebook_lstm_bound *b);
+int notebook_lstm_bound_steps(notebook_lstm_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
+/* All, with input, states and answer elsewhere: y, then h_n, then c_n. */
 int notebook_lstm_bound_elsewhere(
     const notebook_lstm_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_b1dc449af20f1149",
+    "notebook_lstm._notebook_lstm_e436fed28de7cdc0",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

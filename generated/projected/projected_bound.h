@@ -4,16 +4,14 @@
 
 #include "projected.h"
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
         float *y, size_t T, size_t B, const projected_share *share, void *workspace,
         size_t workspace_bytes);
     const projected_weights *w;
-    projected_state *s; /* [B], scratch */
-    const float *h_0, *c_0; /* NULL: zero */
-    float *h_n, *c_n;
+    projected_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -23,10 +21,11 @@ typedef struct {
     projected_share share;
 } projected_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int projected_bound_run(projected_bound *b);
+int projected_bound_steps(projected_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
+/* All, with input, states and answer elsewhere: y, then h_n, then c_n. */
 int projected_bound_elsewhere(
     const projected_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
 

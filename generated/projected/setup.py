@@ -74,6 +74,8 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of projected_forward_packed, NULL for the others */
+    const float *h_0, *c_0; /* if s is NULL: states as torch has them, NULL for zero; */
+    float *h_n, *c_n; /* those after the call: h [2][B][5], c [2][B][12] */
 } projected_share;
 
 /* A share of projected_forward, where T is 0 of projected_forward_ragged, or where there are starts
@@ -128,16 +130,14 @@ int projected_forward_share_avx512(
     float *y, size_t T, size_t B, const projected_share *share, void *workspace,
     size_t workspace_bytes);
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [2][B][5], c [2][B][12]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const projected_weights *w, projected_state *s, const float *x, const size_t *lengths,
         float *y, size_t T, size_t B, const projected_share *share, void *workspace,
         size_t workspace_bytes);
     const projected_weights *w;
-    projected_state *s; /* [B], scratch */
-    const float *h_0, *c_0; /* NULL: zero */
-    float *h_n, *c_n;
+    projected_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -147,16 +147,17 @@ typedef struct {
     projected_share share;
 } projected_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int projected_bound_run(projected_bound *b);
+int projected_bound_steps(projected_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n, then c_n. */
+/* All, with input, states and answer elsewhere: y, then h_n, then c_n. */
 int projected_bound_elsewhere(
     const projected_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_7617227a3a861439",
+    "projected._projected_7ddcfb53c6c97e87",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

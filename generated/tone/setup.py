@@ -72,6 +72,8 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of tone_forward_packed, NULL for the others */
+    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
+    float *h_n; /* those after the call: h [1][B][16] */
 } tone_share;
 
 /* A share of tone_forward, where T is 0 of tone_forward_ragged, or where there are starts
@@ -131,7 +133,7 @@ int tone_forward_share_avx512(
     size_t workspace_bytes);
 int tone_step_avx512(const tone_weights *w, tone_state *s, const float *x, float *y);
 
-/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. States in torch's layout: h [1][B][16]. */
+/* A call or a share of it, of one level or of all, and its arguments, fixed beforehand. */
 typedef struct {
     int (*forward_share)(
         const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
@@ -139,9 +141,7 @@ typedef struct {
         size_t workspace_bytes);
     int (*step)(const tone_weights *w, tone_state *s, const float *x, float *y);
     const tone_weights *w;
-    tone_state *s; /* [B], scratch */
-    const float *h_0; /* NULL: zero */
-    float *h_n;
+    tone_state *s; /* NULL: those of the share */
     const float *x;
     const size_t *lengths;
     float *y;
@@ -151,20 +151,20 @@ typedef struct {
     tone_share share;
 } tone_bound;
 
-/* A forward call from the given states, or a share of it; returns what it returns, as do the others. */
+/* All steps, or T of them; returns what the call returns, as do the others. */
 int tone_bound_run(tone_bound *b);
+int tone_bound_steps(tone_bound *b, size_t T);
 
-/* The same with input, states and answer elsewhere: y, then h_n. */
+/* All, with input, states and answer elsewhere: y, then h_n. */
 int tone_bound_elsewhere(
     const tone_bound *b, const float *x, const float *h_0, float *answer);
 
-/* Steps of one sequence, from where the last call left it: one, or T up to the T of the struct. */
+/* One step of one sequence. */
 int tone_bound_step(tone_bound *b);
-int tone_bound_steps(tone_bound *b, size_t T);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_b135b5dffaf7e7f5",
+    "tone._tone_f9654093dcd32acd",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

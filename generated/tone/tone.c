@@ -203,7 +203,9 @@ static inline vec vtanh(vec x)
 
 /* What all passes of one call share: sequences, and where their rows lie. */
 typedef struct {
-    tone_state *s; /* [B] */
+    const real *h; /* states h before the first step, */
+    real *h_n; /* and after the last one: the same place, or another like it */
+    size_t h_pass, h_next; /* numbers from those of one pass, of one sequence, to those of the next */
     const size_t *lengths; /* [B], or NULL: T each */
     const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;
@@ -233,7 +235,7 @@ typedef struct {
 typedef struct {
     int pass;
     size_t n, longest;
-    tone_state *s;
+    real *h_n; /* of the first */
     size_t first[36], steps[36]; /* row of the first step, number of steps */
     const real *h[36];
 } tone_group;
@@ -837,7 +839,7 @@ static void tone_alone(
     const real *x, real *y)
 {
     const size_t steps = tone_steps(call, 0);
-    const real *h = call->s->h[pass];
+    const real *h = call->h + (size_t)pass * call->h_pass;
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = i;
@@ -847,22 +849,24 @@ static void tone_alone(
         k->step(w, x + at * k->input, h, y_t);
         h = y_t;
     }
-    memcpy(call->s->h[pass], h, sizeof call->s->h[pass]);
+    memcpy(call->h_n + (size_t)pass * call->h_pass, h, 16 * sizeof(real));
 }
 
 /* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
 static size_t tone_gather(
     const tone_call *call, int pass, size_t b, size_t first, tone_group *g)
 {
+    const size_t at = (size_t)pass * call->h_pass;
+
     g->n = g->longest = 0;
-    g->s = call->s + b;
     g->pass = pass;
+    g->h_n = call->h_n + at + b * call->h_next;
     for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = tone_steps(call, b);
 
         g->first[g->n] = first;
         g->steps[g->n] = steps;
-        g->h[g->n] = call->s[b].h[pass];
+        g->h[g->n] = call->h + at + b * call->h_next;
         g->longest = steps > g->longest ? steps : g->longest;
         first += call->next ? call->next : steps;
     }
@@ -913,7 +917,7 @@ static void tone_together(
                 k->advance(w, &rows, from, ends[s] - from, call->sums);
         }
         for (size_t q = 0; q < g.n; q++)
-            memcpy(g.s[q].h[pass], g.h[q], sizeof g.s[q].h[pass]);
+            memcpy(g.h_n + q * call->h_next, g.h[q], 16 * sizeof(real));
     }
 }
 
@@ -978,6 +982,26 @@ static bool tone_packed(const size_t *lengths, const size_t *starts, size_t T, s
     return true;
 }
 
+/* In s, or as torch has them; there the last ones begin as copies of the first. */
+static void tone_find_states(
+    tone_call *call, tone_state *s, const tone_share *share, size_t B)
+{
+    if (s) {
+        call->h = call->h_n = (real *)(s + share->first);
+        call->h_pass = 16;
+        call->h_next = sizeof *s / sizeof(real);
+        return;
+    }
+    call->h_next = 16;
+    call->h_pass = B * call->h_next;
+    call->h_n = share->h_n + share->first * call->h_next;
+    call->h = share->h_0 ? share->h_0 + share->first * call->h_next : call->h_n;
+    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+        if (!share->h_0)
+            memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
+    }
+}
+
 int tone_forward_share(
     const tone_weights *w, tone_state *s, const float *x, const size_t *lengths,
     float *y, size_t T, size_t B, const tone_share *share, void *workspace,
@@ -985,7 +1009,8 @@ int tone_forward_share(
 {
     size_t rows = 0;
 
-    if (!w || !s || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace)
+    if (!w || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace
+        || !(s || (share->h_n)))
         return TONE_E_NULL;
     if (share->starts && !T)
         return TONE_E_STEPS;
@@ -1003,7 +1028,7 @@ int tone_forward_share(
         return TONE_E_WORKSPACE;
 
     tone_call call = {
-        .s = s + share->first, .lengths = lengths ? lengths + share->first : NULL,
+        .lengths = lengths ? lengths + share->first : NULL,
         .starts = share->starts, .T = T, .B = share->end - share->first,
         .step = T ? B : 1, .next = T ? 1 : 0,
         .from = share->first_pass, .to = share->end_pass,
@@ -1011,6 +1036,7 @@ int tone_forward_share(
 
     for (size_t b = 0; b < share->first; b++)
         call.base += call.next ? call.next : lengths[b];
+    tone_find_states(&call, s, share, B);
     tone_run(&call, w, x, y);
     return TONE_OK;
 }

@@ -91,6 +91,8 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of tone_forward_packed, NULL for the others */
+    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
+    float *h_n; /* those after the call: h [1][B][16] */
 } tone_share;
 
 /* A share of tone_forward, where T is 0 of tone_forward_ragged, or where there are starts

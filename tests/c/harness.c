@@ -213,6 +213,55 @@ static void shared(const job *j)
     free(parts[0].s);
 }
 
+/* States of all sequences from or to torch's layout [passes][B][n]; `at` is where one has them. */
+static void transpose(const job *j, state *s, size_t at, size_t passes, size_t n, real *torch, int back)
+{
+    for (size_t pass = 0; pass < passes; pass++)
+        for (size_t b = 0; b < j->B; b++) {
+            real *const own = (real *)(s + b) + at + pass * n, *const other = torch + (pass * j->B + b) * n;
+
+            memcpy(back ? own : other, back ? other : own, n * sizeof(real));
+        }
+}
+
+/* The same with states as torch has them, a part of the sequences after the other. */
+static void as_torch(const job *j)
+{
+    const size_t h = sizeof j->s->h / sizeof(real), passes = sizeof j->s->h / sizeof j->s->h[0];
+    const size_t all = sizeof(state) / sizeof(real), c = all - h, bytes = N(_workspace)(j->T, j->B);
+    const size_t numbers = j->T * j->B * j->outputs;
+    real *first = malloc(j->B * sizeof(state)), *last = malloc(j->B * sizeof(state));
+    real *y = calloc(numbers, sizeof *y);
+    state *s = malloc(j->B * sizeof *s);
+    void *scratch = malloc(bytes);
+    N(_share) share = {0, 1, 0, (int)passes, 0};
+
+    transpose(j, (state *)j->start, 0, passes, h / passes, first, 0);
+    transpose(j, (state *)j->start, h, passes, c / passes, first + j->B * h, 0);
+#define AS_TORCH N(_forward_share)(j->w, NULL, j->x, j->lengths, y, j->T, j->B, &share, scratch, bytes)
+    expect(AS_TORCH == 1, "NULL states");
+    share.h_0 = first;
+    share.h_n = last;
+#ifdef C_STATES
+    expect(AS_TORCH == 1, "NULL c_n");
+    share.c_0 = first + j->B * h;
+    share.c_n = last + j->B * h;
+#endif
+    expect(!AS_TORCH, "a sequence with states as torch has them");
+    share.first = 1;
+    share.end = j->B;
+    expect(!AS_TORCH, "the other ones");
+    transpose(j, s, 0, passes, h / passes, last, 1);
+    transpose(j, s, h, passes, c / passes, last + j->B * h, 1);
+    expect(!memcmp(y, j->y, numbers * sizeof *y), "the output beside states as torch has them");
+    expect(!memcmp(s, j->s, j->B * sizeof *s), "states as torch has them");
+    free(scratch);
+    free(s);
+    free(y);
+    free(last);
+    free(first);
+}
+
 #ifdef STEPS
 /* step after step against forward, bit for bit. */
 static void steps(const job *j, size_t inputs)
@@ -325,6 +374,7 @@ int main(int argc, char **argv)
         packed(jobs, inputs);
     }
     shared(jobs);
+    as_torch(jobs);
     errors(jobs);
     fwrite(jobs[0].y, sizeof *x, T * B * outputs, stdout);
     fwrite(jobs[0].s, sizeof *start, B, stdout);

@@ -166,7 +166,7 @@ int kws_bound_step(kws_bound *b);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_68cd3dfa336bd8d8",
+    "kws._kws_9740f6e63ebf2dac",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

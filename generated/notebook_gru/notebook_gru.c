@@ -283,7 +283,7 @@ static inline vec vfma(vec a, vec b, vec c)
 typedef struct {
     const real *h; /* states h before the first step, */
     real *h_n; /* and after the last one: the same place, or another like it */
-    size_t h_pass, h_next; /* numbers from those of one pass, of one sequence, to those of the next */
+    size_t h_pass, h_next; /* numbers from those of a pass, of a sequence, to those of the next */
     const size_t *lengths; /* [B], or NULL: T each */
     const size_t *starts; /* [T] rows where steps begin, if packed; or NULL */
     size_t T, B;

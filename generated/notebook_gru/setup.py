@@ -158,7 +158,7 @@ int notebook_gru_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_310b5d7615f7d21b",
+    "notebook_gru._notebook_gru_f6033b0be0ca8110",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

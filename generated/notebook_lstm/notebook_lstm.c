@@ -306,7 +306,7 @@ static inline vec vfma(vec a, vec b, vec c)
 typedef struct {
     const real *h; /* states h before the first step, */
     real *h_n; /* and after the last one: the same place, or another like it */
-    size_t h_pass, h_next; /* numbers from those of one pass, of one sequence, to those of the next */
+    size_t h_pass, h_next; /* numbers from those of a pass, of a sequence, to those of the next */
     real *c; /* states c */
     size_t c_pass, c_next;
     const size_t *lengths; /* [B], or NULL: T each */

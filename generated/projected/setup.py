@@ -157,7 +157,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_7ddcfb53c6c97e87",
+    "projected._projected_2dfab88a8ecfe6bc",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

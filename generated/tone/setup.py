@@ -164,7 +164,7 @@ int tone_bound_step(tone_bound *b);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_f9654093dcd32acd",
+    "tone._tone_770cfb7e477a6f5d",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

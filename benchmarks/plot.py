@@ -159,8 +159,8 @@ def steps(document: dict[str, Any]) -> Figure:
     """Nanoseconds a step over H, one sequence of 100 steps, above what the core can do."""
     cells = results.plain(document["cells"], steps=100, batch=1)
     title = "Time a step takes: one sequence (B = 1), 100 steps a call"
-    note = "grey: below multiply-adds and reading of weights at the core's rates; with few units "
-    note += "the wait for the step before counts more"
+    note = "grey: below multiply-adds and weights read in a circle at the core's rates; "
+    note += "with few units the wait for the step before counts more"
     figure, grid = panels(document, ("",), CELLS, 4.4, Words(title, note, True), share=True)
     for (_, cell), axes in grid.items():
         chosen = results.plain(cells, cell=cell)
@@ -246,7 +246,8 @@ def reach(document: dict[str, Any]) -> str:
     rates = {int(size): rate for size, rate in machine["bandwidth"].items()}
     reads = [f"{rates[k] / 1e9:.0f} from {t}" for k, t in SHOWN.items() if k in rates]
     peak = f"{machine['flops'] / 1e9:.0f} GFLOP/s of multiply-adds"
-    return f"grey: out of reach with {peak} and, in GB/s, weights read at {', '.join(reads)}"
+    circle = "weights read in a circle"
+    return f"grey: out of reach with {peak} and, in GB/s, {circle} at {', '.join(reads)}"
 
 
 def values(cells: list[dict[str, Any]], field: str) -> list[Any]:

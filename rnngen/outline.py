@@ -77,11 +77,6 @@ class Outline:
         """Shape of a state in torch's layout, for a comment."""
         return f"[{len(self.model.passes)}][B][{self.state_sizes[state]}]"
 
-    @property
-    def c_start(self) -> int:
-        """Numbers before c in a sequence's state."""
-        return len(self.model.passes) * self.state_sizes["h"]
-
     @cached_property
     def state_sizes(self) -> dict[str, int]:
         """States in order: width of h and c in one pass."""

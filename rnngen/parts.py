@@ -82,18 +82,13 @@ class Part:
 
     @property
     def input_name(self) -> str:
-        """What C calls its sums of x."""
+        """The end of the name of the C function that sums its x."""
         return "input_rest" if self.side > 1 else "input_block"
 
     @property
     def last(self) -> int:
         """Its last block."""
         return self.blocks - 1
-
-    @property
-    def last_start(self) -> int:
-        """Numbers of its panel before that."""
-        return self.last * self.block_size
 
     @property
     def title(self) -> str:

@@ -32,6 +32,8 @@ CORPUS = [
     guest(name="c7", proj_size=20, hidden_size=40, input_size=5, bidirectional=True),
     guest(name="c8", input_size=150, hidden_size=230, proj_size=137),
     guest(name="c9", cell="gru", input_size=3, hidden_size=202, num_layers=2, dtype="float64"),
+    guest(name="ca", input_size=8400, hidden_size=4, num_layers=2, dtype="float64"),
+    guest(name="cb", cell="gru", input_size=5, hidden_size=308, num_layers=2, bidirectional=True),
 ]
 UNIDIRECTIONAL = [s for s in CORPUS if not s.bidirectional]
 

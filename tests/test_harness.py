@@ -27,6 +27,7 @@ def drive(s, folder, compiler, flags, ragged=False, runner=(), batch=3):
     defines = [f"-DNET={s.name}", f'-DHEADER="{s.name}.h"', f"-DREAL={network.plan.dtype.c}"]
     defines += [f"-DINPUTS={s.input_size}", f"-DOUTPUTS={s.output_size}"]
     defines += [] if s.bidirectional else ["-DSTEPS"]
+    defines += ["-DBACK"] if network.plan.wide else []
     defines += ["-DC_STATES"] if "c" in network.plan.state_sizes else []
     defines += ["-DBATCH_FIRST"] if s.batch_first else []
     files = [HARNESS, f"{s.name}.c"]
@@ -63,7 +64,7 @@ def test_sanitizers(tool, tmp_path, s, sanitizer, lanes):
 
 
 @pytest.mark.parametrize("flags", ["LANES=1", "LANES=8 -DWIDE_REGISTERS=16", "REGISTERS=32"])
-@pytest.mark.parametrize("batch", [3, 8, 20])  # one tile, two or more, of any width
+@pytest.mark.parametrize("batch", [3, 8, 41])  # one tile, two, more than two steps have room for
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_asked_for(tool, tmp_path, cell, batch, flags):
     """What large nets ask for ahead of time is theirs: here it is read instead."""

@@ -707,11 +707,11 @@ static void kws_gru_40_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
 
     if (n == 1)
         kws_gru_40_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 64; j += BLOCK, p += 5056) {
+    for (int j = 0; n > 1 && j < 64; j += BLOCK) {
+        const real *const p = w + j / BLOCK * 5056;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         kws_product_3((const row *)p + 124, 64 - j, h, n, 64, 32, s + 1, 4);
@@ -820,11 +820,11 @@ static void kws_gru_64_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
 
     if (n == 1)
         kws_gru_64_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 64; j += BLOCK, p += 6208) {
+    for (int j = 0; n > 1 && j < 64; j += BLOCK) {
+        const real *const p = w + j / BLOCK * 6208;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         kws_product_3((const row *)p + 196, 64 - j, h, n, 64, 32, s + 1, 4);
@@ -1010,7 +1010,9 @@ static void kws_find_states(
     call->h_pass = B * call->h_next;
     call->h_n = share->h_n + share->first * call->h_next;
     call->h = share->h_0 ? share->h_0 + share->first * call->h_next : call->h_n;
-    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+    for (int n = call->from; n < call->to; n++) {
+        const size_t pass = (size_t)n;
+
         if (!share->h_0)
             memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
     }

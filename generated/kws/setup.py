@@ -73,8 +73,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of kws_forward_packed, NULL for the others */
-    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n; /* those after the call: h [2][B][64] */
+    /* If s is NULL, states of the whole call as torch has them: h [2][B][64]. */
+    const float *h_0; /* before it; NULL for zero */
+    float *h_n; /* and after it, elsewhere */
 } kws_share;
 
 /* A share of kws_forward, where T is 0 of kws_forward_ragged, or where there are starts
@@ -166,7 +167,7 @@ int kws_bound_step(kws_bound *b);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_9740f6e63ebf2dac",
+    "kws._kws_b19f79d1dd893d69",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -767,11 +767,11 @@ static void notebook_gru_gru_1_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
 
     if (n == 1)
         notebook_gru_gru_1_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 52) {
+    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
+        const real *const p = w + j / BLOCK * 52;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         notebook_gru_product_3((const row *)p + 7, 2 - j, h, n, 2, 32, s + 1, 4);
@@ -880,11 +880,11 @@ static void notebook_gru_gru_4_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
 
     if (n == 1)
         notebook_gru_gru_4_units(w, NULL, (vec *)sums + from * 4, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 2; j += BLOCK, p += 88) {
+    for (int j = 0; n > 1 && j < 2; j += BLOCK) {
+        const real *const p = w + j / BLOCK * 88;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         notebook_gru_product_3((const row *)p + 16, 2 - j, h, n, 2, 32, s + 1, 4);
@@ -1072,7 +1072,9 @@ static void notebook_gru_find_states(
     call->h_pass = B * call->h_next;
     call->h_n = share->h_n + share->first * call->h_next;
     call->h = share->h_0 ? share->h_0 + share->first * call->h_next : call->h_n;
-    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+    for (int n = call->from; n < call->to; n++) {
+        const size_t pass = (size_t)n;
+
         if (!share->h_0)
             memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
     }

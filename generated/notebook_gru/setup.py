@@ -75,8 +75,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of notebook_gru_forward_packed, NULL for the others */
-    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n; /* those after the call: h [4][B][2] */
+    /* If s is NULL, states of the whole call as torch has them: h [4][B][2]. */
+    const float *h_0; /* before it; NULL for zero */
+    float *h_n; /* and after it, elsewhere */
 } notebook_gru_share;
 
 /* A share of notebook_gru_forward, where T is 0 of notebook_gru_forward_ragged, or where there are starts
@@ -158,7 +159,7 @@ int notebook_gru_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_f6033b0be0ca8110",
+    "notebook_gru._notebook_gru_a9cb0473a63ee722",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

@@ -1016,11 +1016,11 @@ static void notebook_lstm_lstm_1_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
-    const real *const p = w;
 
     if (n == 1)
         notebook_lstm_lstm_1_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
     if (n > 1) { /* 4 sums to a row */
+        const real *const p = w;
         vec *const s = (vec *)sums + from * 4;
 
         notebook_lstm_product_1((const row *)p + 2, BLOCK, h, n, 2, 16, s, 4);
@@ -1099,11 +1099,11 @@ static void notebook_lstm_lstm_4_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->y + from;
-    const real *const p = w;
 
     if (n == 1)
         notebook_lstm_lstm_4_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
     if (n > 1) { /* 4 sums to a row */
+        const real *const p = w;
         vec *const s = (vec *)sums + from * 4;
 
         notebook_lstm_product_1((const row *)p + 5, BLOCK, h, n, 2, 16, s, 4);
@@ -1288,7 +1288,7 @@ static void notebook_lstm_find_states(
         call->h = call->h_n = (real *)(s + share->first);
         call->h_pass = 2;
         call->h_next = sizeof *s / sizeof(real);
-        call->c = call->h_n + 8;
+        call->c = call->h_n + sizeof s->h / sizeof(real);
         call->c_pass = 2;
         call->c_next = call->h_next;
         return;
@@ -1300,7 +1300,9 @@ static void notebook_lstm_find_states(
     call->c_next = 2;
     call->c_pass = B * call->c_next;
     call->c = share->c_n + share->first * call->c_next;
-    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+    for (int n = call->from; n < call->to; n++) {
+        const size_t pass = (size_t)n;
+
         if (!share->h_0)
             memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
 

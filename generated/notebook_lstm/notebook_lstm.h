@@ -95,8 +95,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of notebook_lstm_forward_packed, NULL for the others */
-    const float *h_0, *c_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n, *c_n; /* those after the call: h [4][B][2], c [4][B][2] */
+    /* If s is NULL, states of the whole call as torch has them: h [4][B][2], c [4][B][2]. */
+    const float *h_0, *c_0; /* before it; NULL for zero */
+    float *h_n, *c_n; /* and after it, elsewhere */
 } notebook_lstm_share;
 
 /* A share of notebook_lstm_forward, where T is 0 of notebook_lstm_forward_ragged, or where there are starts

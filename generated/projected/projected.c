@@ -1253,11 +1253,11 @@ static void projected_lstm_6_advance(
     const real *const *const h = rows->h + from;
     real *const *const c = rows->c + from;
     real *const *const y = rows->m + from;
-    const real *p = w;
 
     if (n == 1)
         projected_lstm_6_units(w, NULL, (vec *)sums + from * 4, h[0], c[0], y[0]);
-    for (int j = 0; n > 1 && j < 12; j += BLOCK, p += 768) {
+    for (int j = 0; n > 1 && j < 12; j += BLOCK) {
+        const real *const p = w + j / BLOCK * 768;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
         projected_product_4((const row *)p + 28, 12 - j, h, n, 5, 3, s, 4);
@@ -1442,7 +1442,7 @@ static void projected_find_states(
         call->h = call->h_n = (real *)(s + share->first);
         call->h_pass = 5;
         call->h_next = sizeof *s / sizeof(real);
-        call->c = call->h_n + 10;
+        call->c = call->h_n + sizeof s->h / sizeof(real);
         call->c_pass = 12;
         call->c_next = call->h_next;
         return;
@@ -1454,7 +1454,9 @@ static void projected_find_states(
     call->c_next = 12;
     call->c_pass = B * call->c_next;
     call->c = share->c_n + share->first * call->c_next;
-    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+    for (int n = call->from; n < call->to; n++) {
+        const size_t pass = (size_t)n;
+
         if (!share->h_0)
             memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
 

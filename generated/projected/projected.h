@@ -93,8 +93,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of projected_forward_packed, NULL for the others */
-    const float *h_0, *c_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n, *c_n; /* those after the call: h [2][B][5], c [2][B][12] */
+    /* If s is NULL, states of the whole call as torch has them: h [2][B][5], c [2][B][12]. */
+    const float *h_0, *c_0; /* before it; NULL for zero */
+    float *h_n, *c_n; /* and after it, elsewhere */
 } projected_share;
 
 /* A share of projected_forward, where T is 0 of projected_forward_ragged, or where there are starts

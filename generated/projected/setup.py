@@ -74,8 +74,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of projected_forward_packed, NULL for the others */
-    const float *h_0, *c_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n, *c_n; /* those after the call: h [2][B][5], c [2][B][12] */
+    /* If s is NULL, states of the whole call as torch has them: h [2][B][5], c [2][B][12]. */
+    const float *h_0, *c_0; /* before it; NULL for zero */
+    float *h_n, *c_n; /* and after it, elsewhere */
 } projected_share;
 
 /* A share of projected_forward, where T is 0 of projected_forward_ragged, or where there are starts
@@ -157,7 +158,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_2dfab88a8ecfe6bc",
+    "projected._projected_b97b76c521cb53ff",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

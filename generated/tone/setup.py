@@ -72,8 +72,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of tone_forward_packed, NULL for the others */
-    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n; /* those after the call: h [1][B][16] */
+    /* If s is NULL, states of the whole call as torch has them: h [1][B][16]. */
+    const float *h_0; /* before it; NULL for zero */
+    float *h_n; /* and after it, elsewhere */
 } tone_share;
 
 /* A share of tone_forward, where T is 0 of tone_forward_ragged, or where there are starts
@@ -164,7 +165,7 @@ int tone_bound_step(tone_bound *b);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_770cfb7e477a6f5d",
+    "tone._tone_4f5f2c63fcb14358",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

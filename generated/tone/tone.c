@@ -809,11 +809,11 @@ static void tone_rnn_1_advance(
 {
     const real *const *const h = rows->h + from;
     real *const *const y = rows->y + from;
-    const real *p = w;
 
     if (n == 1)
         tone_rnn_1_units(w, NULL, (vec *)sums + from * 1, h[0], y[0]);
-    for (int j = 0; n > 1 && j < 16; j += BLOCK, p += 288) {
+    for (int j = 0; n > 1 && j < 16; j += BLOCK) {
+        const real *const p = w + j / BLOCK * 288;
         vec *const s = (vec *)(sums + j * 36) + from * 1;
 
         tone_product_1((const row *)p + 2, 16 - j, h, n, 16, 16, s, 1);
@@ -996,7 +996,9 @@ static void tone_find_states(
     call->h_pass = B * call->h_next;
     call->h_n = share->h_n + share->first * call->h_next;
     call->h = share->h_0 ? share->h_0 + share->first * call->h_next : call->h_n;
-    for (size_t pass = (size_t)call->from; pass < (size_t)call->to; pass++) {
+    for (int n = call->from; n < call->to; n++) {
+        const size_t pass = (size_t)n;
+
         if (!share->h_0)
             memset(call->h_n + pass * call->h_pass, 0, call->B * call->h_next * sizeof(real));
     }

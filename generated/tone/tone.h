@@ -91,8 +91,9 @@ typedef struct {
     int first_pass, end_pass;
     size_t thread;
     const size_t *starts; /* those of tone_forward_packed, NULL for the others */
-    const float *h_0; /* if s is NULL: states as torch has them, NULL for zero; */
-    float *h_n; /* those after the call: h [1][B][16] */
+    /* If s is NULL, states of the whole call as torch has them: h [1][B][16]. */
+    const float *h_0; /* before it; NULL for zero */
+    float *h_n; /* and after it, elsewhere */
 } tone_share;
 
 /* A share of tone_forward, where T is 0 of tone_forward_ragged, or where there are starts

@@ -248,13 +248,28 @@ static void as_torch(const job *j)
     share.c_n = last + j->B * h;
 #endif
     expect(!AS_TORCH, "a sequence with states as torch has them");
+    share.end_pass = -1;
+    expect(!AS_TORCH, "no pass");
+    share.end_pass = (int)passes;
     share.first = 1;
     share.end = j->B;
+#ifdef BACK
+    share.back = 1;
+#endif
     expect(!AS_TORCH, "the other ones");
     transpose(j, s, 0, passes, h / passes, last, 1);
     transpose(j, s, h, passes, c / passes, last + j->B * h, 1);
     expect(!memcmp(y, j->y, numbers * sizeof *y), "the output beside states as torch has them");
     expect(!memcmp(s, j->s, j->B * sizeof *s), "states as torch has them");
+    memset(s, 0, j->B * sizeof *s);
+    expect(!N(_forward)(j->w, s, j->x, j->lengths, y, j->T, j->B, scratch, bytes), "from zero");
+    transpose(j, s, 0, passes, h / passes, first, 0);
+    share = (N(_share)){0, j->B, 0, (int)passes, 0, .h_n = last};
+#ifdef C_STATES
+    share.c_n = last + j->B * h;
+#endif
+    expect(!AS_TORCH, "no states before");
+    expect(!memcmp(last, first, j->B * h * sizeof *last), "states from zero");
     free(scratch);
     free(s);
     free(y);

@@ -33,13 +33,14 @@ FLAGS = [
 UPDATE = "pytest tests/test_instructions.py --update-instructions"
 STEPS = 12
 
-# Sizes below, at and beyond those of vectors and unrolled loops. Name -> spec, B, ragged.
+# Sizes below, at and beyond those of vectors and unrolled loops, and one beyond a core's caches. Name -> spec, B, ragged.
 NETS = {
     "lstm_8": (spec(input_size=8, hidden_size=8), 1, False),
     "lstm_64": (spec(input_size=40, hidden_size=64), 1, False),
     "lstm_128_batch": (spec(input_size=64, hidden_size=128), 8, False),
     "gru_32": (spec(cell="gru", input_size=16, hidden_size=32), 1, False),
     "gru_64_batch": (spec(cell="gru", input_size=40, hidden_size=64), 8, False),
+    "gru_320_batch": (spec(cell="gru", input_size=16, hidden_size=320), 8, False),
     "rnn_128": (spec(cell="rnn", input_size=3, hidden_size=128), 1, False),
     "lstm_33_bidirectional": (
         spec(input_size=20, hidden_size=33, num_layers=2, bidirectional=True), 1, False),

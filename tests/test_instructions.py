@@ -33,7 +33,8 @@ FLAGS = [
 UPDATE = "pytest tests/test_instructions.py --update-instructions"
 STEPS = 12
 
-# Sizes below, at and beyond those of vectors and unrolled loops, and one beyond a core's caches. Name -> spec, B, ragged.
+# Sizes below, at and beyond those of vectors and unrolled loops, one beyond a core's caches.
+# Name -> spec, B, ragged.
 NETS = {
     "lstm_8": (spec(input_size=8, hidden_size=8), 1, False),
     "lstm_64": (spec(input_size=40, hidden_size=64), 1, False),

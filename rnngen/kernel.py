@@ -171,11 +171,6 @@ class Kernel:
         return Tile(self.parts[0].products[1].rows).panels
 
     @property
-    def last_panel(self) -> str:
-        """C: units from the first of these vectors to the last."""
-        return "LANES" if self.panels == 2 else f"{self.panels - 1} * LANES"
-
-    @property
     def ahead(self) -> int:
         """Steps from which on one sequence gains by summing x for many at once; 0 if never."""
         rows = sum(part.products[0].rows * part.blocks for part in self.parts)

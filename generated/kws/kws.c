@@ -662,11 +662,11 @@ static KWS_NOINLINE void kws_gru_40_several(
 static void kws_gru_40_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *y)
 {
-    int j = 0;
+    enum { SEVERAL = 2 * LANES, LAST = (64 + LANES - 1) / SEVERAL - 1 };
 
-    for (; j + LANES < 64; j += 2 * LANES)
-        kws_gru_40_several(w, x, ahead, h, y, j);
-    for (; j < 64; j += LANES)
+    for (int n = 0; n <= LAST; n++)
+        kws_gru_40_several(w, x, ahead, h, y, n * SEVERAL);
+    for (int j = (LAST + 1) * SEVERAL; j < 64; j += LANES)
         kws_gru_40_tile(w, x, ahead, h, y, j);
 }
 
@@ -775,11 +775,11 @@ static KWS_NOINLINE void kws_gru_64_several(
 static void kws_gru_64_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *y)
 {
-    int j = 0;
+    enum { SEVERAL = 2 * LANES, LAST = (64 + LANES - 1) / SEVERAL - 1 };
 
-    for (; j + LANES < 64; j += 2 * LANES)
-        kws_gru_64_several(w, x, ahead, h, y, j);
-    for (; j < 64; j += LANES)
+    for (int n = 0; n <= LAST; n++)
+        kws_gru_64_several(w, x, ahead, h, y, n * SEVERAL);
+    for (int j = (LAST + 1) * SEVERAL; j < 64; j += LANES)
         kws_gru_64_tile(w, x, ahead, h, y, j);
 }
 
@@ -996,7 +996,7 @@ static bool kws_packed(const size_t *lengths, const size_t *starts, size_t T, si
     return true;
 }
 
-/* In s, or as torch has them; there the last ones begin as copies of the first. */
+/* In s, or as torch has them. What is not given begins as zero. */
 static void kws_find_states(
     kws_call *call, kws_state *s, const kws_share *share, size_t B)
 {
@@ -1026,7 +1026,7 @@ int kws_forward_share(
     size_t rows = 0;
 
     if (!w || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace
-        || !(s || (share->h_n)))
+        || !(s || share->h_n))
         return KWS_E_NULL;
     if (share->starts && !T)
         return KWS_E_STEPS;

@@ -167,7 +167,7 @@ int kws_bound_step(kws_bound *b);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_b19f79d1dd893d69",
+    "kws._kws_0b13a72cad1c851e",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

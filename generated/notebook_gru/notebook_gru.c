@@ -722,11 +722,11 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_several(
 static void notebook_gru_gru_1_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *y)
 {
-    int j = 0;
+    enum { SEVERAL = 2 * LANES, LAST = (2 + LANES - 1) / SEVERAL - 1 };
 
-    for (; j + LANES < 2; j += 2 * LANES)
-        notebook_gru_gru_1_several(w, x, ahead, h, y, j);
-    for (; j < 2; j += LANES)
+    for (int n = 0; n <= LAST; n++)
+        notebook_gru_gru_1_several(w, x, ahead, h, y, n * SEVERAL);
+    for (int j = (LAST + 1) * SEVERAL; j < 2; j += LANES)
         notebook_gru_gru_1_tile(w, x, ahead, h, y, j);
 }
 
@@ -835,11 +835,11 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_several(
 static void notebook_gru_gru_4_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *y)
 {
-    int j = 0;
+    enum { SEVERAL = 2 * LANES, LAST = (2 + LANES - 1) / SEVERAL - 1 };
 
-    for (; j + LANES < 2; j += 2 * LANES)
-        notebook_gru_gru_4_several(w, x, ahead, h, y, j);
-    for (; j < 2; j += LANES)
+    for (int n = 0; n <= LAST; n++)
+        notebook_gru_gru_4_several(w, x, ahead, h, y, n * SEVERAL);
+    for (int j = (LAST + 1) * SEVERAL; j < 2; j += LANES)
         notebook_gru_gru_4_tile(w, x, ahead, h, y, j);
 }
 
@@ -1058,7 +1058,7 @@ static bool notebook_gru_packed(const size_t *lengths, const size_t *starts, siz
     return true;
 }
 
-/* In s, or as torch has them; there the last ones begin as copies of the first. */
+/* In s, or as torch has them. What is not given begins as zero. */
 static void notebook_gru_find_states(
     notebook_gru_call *call, notebook_gru_state *s, const notebook_gru_share *share, size_t B)
 {
@@ -1088,7 +1088,7 @@ int notebook_gru_forward_share(
     size_t rows = 0;
 
     if (!w || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace
-        || !(s || (share->h_n)))
+        || !(s || share->h_n))
         return NOTEBOOK_GRU_E_NULL;
     if (share->starts && !T)
         return NOTEBOOK_GRU_E_STEPS;

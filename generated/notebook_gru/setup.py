@@ -159,7 +159,7 @@ int notebook_gru_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_a9cb0473a63ee722",
+    "notebook_gru._notebook_gru_7587e370862dd891",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

@@ -1280,7 +1280,7 @@ static bool notebook_lstm_packed(const size_t *lengths, const size_t *starts, si
     return true;
 }
 
-/* In s, or as torch has them; there the last ones begin as copies of the first. */
+/* In s, or as torch has them, where c_n begins as c_0. What is not given begins as zero. */
 static void notebook_lstm_find_states(
     notebook_lstm_call *call, notebook_lstm_state *s, const notebook_lstm_share *share, size_t B)
 {

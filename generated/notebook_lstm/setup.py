@@ -160,7 +160,7 @@ int notebook_lstm_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_23d8a334d5e87474",
+    "notebook_lstm._notebook_lstm_055abd54e0e5af41",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

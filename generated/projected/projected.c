@@ -1180,11 +1180,11 @@ static PROJECTED_NOINLINE void projected_lstm_6_several(
 static void projected_lstm_6_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *c, real *y)
 {
-    int j = 0;
+    enum { SEVERAL = 2 * LANES, LAST = (12 + LANES - 1) / SEVERAL - 1 };
 
-    for (; j + LANES < 12; j += 2 * LANES)
-        projected_lstm_6_several(w, x, ahead, h, c, y, j);
-    for (; j < 12; j += LANES)
+    for (int n = 0; n <= LAST; n++)
+        projected_lstm_6_several(w, x, ahead, h, c, y, n * SEVERAL);
+    for (int j = (LAST + 1) * SEVERAL; j < 12; j += LANES)
         projected_lstm_6_tile(w, x, ahead, h, c, y, j);
 }
 
@@ -1434,7 +1434,7 @@ static bool projected_packed(const size_t *lengths, const size_t *starts, size_t
     return true;
 }
 
-/* In s, or as torch has them; there the last ones begin as copies of the first. */
+/* In s, or as torch has them, where c_n begins as c_0. What is not given begins as zero. */
 static void projected_find_states(
     projected_call *call, projected_state *s, const projected_share *share, size_t B)
 {

@@ -158,7 +158,7 @@ int projected_bound_elsewhere(
 """
 )
 ffibuilder.set_source(
-    "projected._projected_b97b76c521cb53ff",
+    "projected._projected_6ef71e00866b3c95",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -165,7 +165,7 @@ int tone_bound_step(tone_bound *b);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_4f5f2c63fcb14358",
+    "tone._tone_8b2f87cb501a4d21",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -767,11 +767,11 @@ static TONE_NOINLINE void tone_rnn_1_several(
 static void tone_rnn_1_units(
     const real *w, const real *x, const vec *ahead, const real *h, real *y)
 {
-    int j = 0;
+    enum { SEVERAL = 4 * LANES, LAST = (16 + LANES - 1) / SEVERAL - 1 };
 
-    for (; j + 3 * LANES < 16; j += 4 * LANES)
-        tone_rnn_1_several(w, x, ahead, h, y, j);
-    for (; j < 16; j += LANES)
+    for (int n = 0; n <= LAST; n++)
+        tone_rnn_1_several(w, x, ahead, h, y, n * SEVERAL);
+    for (int j = (LAST + 1) * SEVERAL; j < 16; j += LANES)
         tone_rnn_1_tile(w, x, ahead, h, y, j);
 }
 
@@ -982,7 +982,7 @@ static bool tone_packed(const size_t *lengths, const size_t *starts, size_t T, s
     return true;
 }
 
-/* In s, or as torch has them; there the last ones begin as copies of the first. */
+/* In s, or as torch has them. What is not given begins as zero. */
 static void tone_find_states(
     tone_call *call, tone_state *s, const tone_share *share, size_t B)
 {
@@ -1012,7 +1012,7 @@ int tone_forward_share(
     size_t rows = 0;
 
     if (!w || !x || !y || !share || !(lengths || (T && !share->starts)) || !workspace
-        || !(s || (share->h_n)))
+        || !(s || share->h_n))
         return TONE_E_NULL;
     if (share->starts && !T)
         return TONE_E_STEPS;

@@ -61,7 +61,7 @@ class Call(Answer):
         hx = (*(states or (None,) * len(last)), *last)
         run = net.function("_bound_run")
         parts = [[_bound(net, run, given, fields, share, hx) for share in s] for s in stages]
-        self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, parts)
+        self.run = parts[0][0] if [*map(len, parts)] == [1] else partial(shares.run, net, parts)
         output, *last = (tensors.in_kind(a, tensor) for a in (output, *last))
         super().__init__(output, last)
 
@@ -118,11 +118,12 @@ class Stream:
 class _Bound(partial[int]):
     """A C function and its argument, which outlive what made them."""
 
+    job: tuple[Any, Any]  # the same for a worker
     kept: Any  # what the argument points to
 
-    def __new__(cls, function: Any, struct: Any, kept: Any) -> _Bound:
+    def __new__(cls, function: Any, struct: Any, job: Any, kept: Any) -> _Bound:
         self = super().__new__(cls, function, struct)
-        self.kept = kept
+        self.job, self.kept = (job, struct), kept
         return self
 
 
@@ -136,8 +137,9 @@ def _bound(
 ) -> _Bound:
     """A C function on a share of a call; h_0, c_0, h_n and c_n, if states are as torch has them."""
     own = net.pointer(given.starts, "size_t"), *map(net.pointer, states)
-    struct = net.library.ffi.new(f"{net.spec.name}_bound *", (*fields, (*share, *own)))
-    return _Bound(run, struct, (fields, own))
+    lib, ffi, name = net.library.lib, net.library.ffi, f"{net.spec.name}_bound"
+    struct = ffi.new(f"{name} *", (*fields, (*share, *own)))
+    return _Bound(run, struct, ffi.addressof(lib, f"{name}_job"), (fields, own))
 
 
 def _fields(

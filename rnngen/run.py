@@ -36,7 +36,7 @@ class Network(Holder):
         self.plan: Plan = plan
         self._packed: Array | None = None  # the C struct
         kinds = {"number": plan.dtype.c, "size_t": "size_t", "char": "char"}
-        kinds |= {kind: f"{self.spec.name}_{kind}" for kind in ("weights", "state")}
+        kinds |= {kind: f"{self.spec.name}_{kind}" for kind in ("weights", "state", "worker")}
         self._kinds = {kind: library.ffi.typeof(f"{c} *") for kind, c in kinds.items()}
         self._repeats = Repeats(self)
 

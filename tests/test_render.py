@@ -125,8 +125,9 @@ def test_the_header_declares_what_is_promised(bidirectional):
     functions = {"net_workspace", *(f"net_forward{kind}" for kind in whole)}
     functions |= set() if bidirectional else {"net_step"}
     functions |= set() if bidirectional else {"net_bound_step"}
-    functions |= {"net_bound_run", "net_bound_steps", "net_bound_elsewhere"}
-    types = {"net_weights", "net_state", "net_share", "net_bound"}
+    functions |= {f"net_bound_{kind}" for kind in ("run", "steps", "elsewhere", "job")}
+    functions |= {f"net_worker_{kind}" for kind in ("offer", "settle", "serve")}
+    types = {"net_weights", "net_state", "net_share", "net_bound", "net_worker"}
     assert names == functions | types | {n for n in names if re.fullmatch("NET_[A-Z_]+", n)}
 
 

@@ -7,17 +7,20 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import CELLS, data, net, same, spec, state
+from nets import CELLS, data, net, same, spec, state, weights
+from safetensors.numpy import save_file
+from test_c import WARNINGS, run
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnngen
-from rnngen import shares
+from rnngen import render, shares
 from rnngen.calls import Input
 from rnngen.model import resolve
 from rnngen.plan import decide
@@ -27,7 +30,6 @@ from rnngen.plan import decide
 def eager(monkeypatch):
     """Any work is worth a thread."""
     monkeypatch.setattr(shares, "MIN_WORK", 1)
-    monkeypatch.setattr(shares, "WAKING", 0)
 
 
 @pytest.mark.usefixtures("cc", "eager")
@@ -99,19 +101,12 @@ def test_everything_once(threads, lengths, bidirectional, layers, least):
     assert len(stages) == 1 or layers_done == sorted(layers_done)
 
 
-def test_ragged_shares_are_even():
-    """By steps, not by sequences; the first has the lead."""
+def test_ragged_shares_are_even(eager):
+    """By steps, not by sequences."""
     plan = decide(resolve(spec(hidden_size=64)))
     lengths = np.array([100, *[1] * 100], np.uintp)
-    call = Input(np.zeros((100, 101, 3)), 100, 101, lengths)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shares, "MIN_WORK", 1)
-        patch.setattr(shares, "WAKING", 0)
-        (first, second), *_ = shares.split(plan, call, 2)
-        patch.setattr(shares, "WAKING", 30 * plan.weights_size)
-        (ahead, _), *_ = shares.split(plan, call, 2)
+    (first, second), *_ = shares.split(plan, Input(np.zeros((100, 101, 3)), 100, 101, lengths), 2)
     assert (first.end, second.end) == (1, 101)
-    assert ahead.end == 1 + 15
 
 
 def test_small_work_is_not_shared():
@@ -120,47 +115,123 @@ def test_small_work_is_not_shared():
     assert len(shares.split(plan, Input(np.zeros((9000, 32, 3)), 9000, 32), 8)[0]) == 8
 
 
-def test_side_by_side():
-    """Parts of a stage run at once, on threads of their own; the next stage waits for all."""
-    both = threading.Barrier(2, timeout=20)
-    seen = []
+class Part:
+    """Python in the place of a share."""
+
+    def __init__(self, work):
+        ffi = net().library.ffi
+        self.work = work
+        self.job = ffi.callback("int(void *)", lambda _: work(), error=99), ffi.NULL
+
+    def __call__(self):
+        return self.work()
+
+
+def shared(*stages):
+    """What comes of these stages."""
+    return shares.run(net(), [[Part(work) for work in stage] for stage in stages])
+
+
+@pytest.fixture
+def alone(cc, monkeypatch):
+    """No worker has been started."""
+    monkeypatch.setattr(shares, "_idle", [])
+    monkeypatch.setattr(shares, "_started", [])
+
+
+def meeting():
+    """Two parts that wait for each other, and the threads that were there."""
+    both, seen = threading.Barrier(2, timeout=20), []
 
     def part():
         both.wait()
         seen.append(threading.get_ident())
         return 0
 
-    def after():
-        seen.append(None)
-        return 0
+    return [part, part], seen
 
-    assert shares.run([[part, part], [after]]) == 0
+
+@pytest.mark.usefixtures("alone")
+def test_side_by_side():
+    """Parts of a stage run at once, on threads of their own; the next stage waits for all."""
+    parts, seen = meeting()
+    assert shared(parts, [lambda: seen.append(None) or 0]) == 0
     assert seen[2] is None
     assert seen[0] != seen[1]
 
 
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("cores", [1, 8])
+def test_workers_are_kept(cores, monkeypatch):
+    """Asleep or not they come when they are called, those whose core it is stay awake a while."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    for rest in (0, 0, 0.1):
+        time.sleep(rest)
+        parts, seen = meeting()
+        assert shared(parts) == 0
+        assert len(set(seen)) == 2
+    (worker,) = shares._started
+    assert shares._idle == [worker]
+    assert bool(worker._pauses) == (cores > 1)
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_nobody_begins_is_done_here(monkeypatch):
+    """A worker may be late, or gone with an interpreter that ends."""
+    monkeypatch.setattr(shares._Worker, "_work", lambda self: None)
+    seen = []
+    parts = [lambda n=n: seen.append((n, threading.get_ident())) or n for n in (0, 0, 5)]
+    assert shared(parts, parts) == 5
+    assert seen == [(n, threading.get_ident()) for n in (0, 0, 5)]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_long_share_is_waited_for():
+    """Longer than one stays awake for it."""
+    parts, seen = meeting()
+    assert shared([parts[0], lambda: parts[1]() or time.sleep(0.3) or seen.append(3) or 3]) == 3
+    assert seen[-1] == 3
+
+
+@pytest.mark.usefixtures("alone")
 def test_an_error_is_answered():
     calls = []
-    stages = [[lambda: 0, lambda: 4, lambda: 3], [lambda: calls.append(1) or 0]]
-    assert shares.run(stages) == 4
+    assert shared([lambda: 0, lambda: 4, lambda: 3], [lambda: calls.append(1) or 0]) == 4
     assert not calls
 
 
+@pytest.mark.usefixtures("alone")
 def test_others_end_before_an_interrupt_leaves():
     """They write into memory that the caller may want to use again."""
-    ended = []
+    begun, ended = threading.Event(), []
 
     def interrupted():
+        begun.wait(20)
         raise KeyboardInterrupt
 
     def other():
+        begun.set()
         time.sleep(0.3)
         ended.append(True)
         return 0
 
     with pytest.raises(KeyboardInterrupt):
-        shares.run([[interrupted, other]])
+        shared([interrupted, other])
     assert ended
+    assert not shares._idle  # whom the interrupt kept from being woken is not asked again
+
+
+@pytest.mark.parametrize("cc", ["gcc", "clang"])
+def test_workers_race(tool, tmp_path, cc):
+    """Offers, threads that take them and who does them himself: no race, nothing lost or twice."""
+    plan = decide(resolve(spec()))
+    for name, text in (render.files(plan) | render.bound(plan)).items():
+        (tmp_path / name).write_text(text)
+    source = Path(__file__).parent / "c" / "workers.c"
+    flags = ["-std=gnu99", "-O1", "-g1", "-fsanitize=thread", *WARNINGS, "-I."]
+    run(tool(cc), *flags, source, "net_bound.c", "net.c", "-o", "workers", "-pthread",
+        folder=tmp_path)  # fmt: skip
+    assert run(tmp_path / "workers", folder=tmp_path) == b"well\n"
 
 
 @pytest.mark.usefixtures("cc")
@@ -181,7 +252,7 @@ def test_threads_of_the_network(monkeypatch):
     network = net()
     x, _, _ = data(network.spec, batch=4)
     seen = []
-    monkeypatch.setattr(shares, "run", lambda stages: seen.append(len(stages[0])) or 0)
+    monkeypatch.setattr(shares, "run", lambda net, stages: seen.append(len(stages[0])) or 0)
     network(x)
     network.threads = 2
     network(x)
@@ -191,27 +262,65 @@ def test_threads_of_the_network(monkeypatch):
     assert rebuild(*arguments).threads == 2
 
 
-def test_no_thread_before_its_time():
+SETTING = """
+import os, signal, sys, threading
+import numpy as np
+import rnngen
+from rnngen import shares
+
+shares.MIN_WORK = 1
+net = rnngen.compile({spec}, weights={weights!r})
+x = np.ones((3, 30, 3), np.float32)
+"""
+
+
+def told(code, tmp_path):
+    """What a program prints that has a network and an input."""
+    path = tmp_path / "weights.safetensors"
+    save_file(weights(spec()), path)
+    fields = f"rnngen.load_spec({spec().public()})"
+    text = SETTING.format(spec=fields, weights=str(path)) + code
+    run = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60
+    )
+    return run.stdout.split()
+
+
+@pytest.mark.usefixtures("cc")
+def test_no_thread_before_its_time(tmp_path):
     """Importing and calling on one thread start none."""
     code = (
-        "import threading, numpy, rnngen.run, rnngen.shares as s\n"
-        "s.run([[lambda: 0]]); print(threading.active_count())\n"
-        "s.run([[lambda: 0, lambda: 0]]); print(threading.active_count())"
+        "net(x); print(threading.active_count())\n"
+        "net(x, threads=2); print(threading.active_count())"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["1", "2"]
+    assert told(code, tmp_path) == ["1", "2"]
 
 
+@pytest.mark.usefixtures("cc")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_child_has_threads_of_its_own():
-    """A fork takes no thread along; it would wait for ever for one of its parent's."""
+def test_a_child_has_threads_of_its_own(tmp_path):
+    """A fork takes no thread along."""
     code = (
-        "import os, signal, rnngen.shares as s\n"
-        "stages = [[lambda: 0, lambda: 0]]\n"
-        "s.run(stages)\n"
+        "net(x, threads=2)\n"
         "child = os.fork()\n"
-        "if not child: signal.alarm(20); os._exit(s.run(stages))\n"
-        "print(os.waitpid(child, 0)[1])"
+        "if not child:\n"
+        "    signal.alarm(20)\n"
+        "    net(x, threads=2)\n"
+        "    os._exit(threading.active_count())\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["0"]
+    assert told(code, tmp_path) == ["2"]
+
+
+@pytest.mark.usefixtures("cc")
+def test_calls_while_the_interpreter_ends(tmp_path):
+    """Its threads have stopped then; nobody waits for them."""
+    code = (
+        "whole = net(x)[0].sum()\n"
+        "class Late:\n"
+        "    def __del__(self, net=net, x=x, whole=whole, write=os.write):\n"
+        "        write(1, b'%d' % (net(x, threads=2)[0].sum() == whole))\n"
+        "net(x, threads=2)\n"
+        "late = Late()"
+    )
+    assert told(code, tmp_path) == ["1"]

@@ -157,10 +157,29 @@ int notebook_lstm_bound_steps(notebook_lstm_bound *b, size_t T);
 /* All, with input, states and answer elsewhere: y, then h_n, then c_n. */
 int notebook_lstm_bound_elsewhere(
     const notebook_lstm_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
+
+/* The first of these for a worker, who does not know whose call it is. */
+int notebook_lstm_bound_job(void *bound);
+
+/* What a thread of Python's is to do for calls, and how far it is; zeros: it sleeps. */
+typedef struct {
+    int (*run)(void *job);
+    void *job;
+    int answer, state, cpu;
+} notebook_lstm_worker;
+
+/* Gives something to do to one that has nothing; returns whether it has to be woken. */
+int notebook_lstm_worker_offer(notebook_lstm_worker *w, int (*run)(void *job), void *job);
+
+/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+int notebook_lstm_worker_settle(notebook_lstm_worker *w);
+
+/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_055abd54e0e5af41",
+    "notebook_lstm._notebook_lstm_651cb1a6761b35e4",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

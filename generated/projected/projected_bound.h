@@ -29,4 +29,23 @@ int projected_bound_steps(projected_bound *b, size_t T);
 int projected_bound_elsewhere(
     const projected_bound *b, const float *x, const float *h_0, const float *c_0, float *answer);
 
+/* The first of these for a worker, who does not know whose call it is. */
+int projected_bound_job(void *bound);
+
+/* What a thread of Python's is to do for calls, and how far it is; zeros: it sleeps. */
+typedef struct {
+    int (*run)(void *job);
+    void *job;
+    int answer, state, cpu;
+} projected_worker;
+
+/* Gives something to do to one that has nothing; returns whether it has to be woken. */
+int projected_worker_offer(projected_worker *w, int (*run)(void *job), void *job);
+
+/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+int projected_worker_settle(projected_worker *w);
+
+/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+void projected_worker_serve(projected_worker *w, long pauses);
+
 #endif

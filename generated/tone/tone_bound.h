@@ -33,4 +33,23 @@ int tone_bound_elsewhere(
 /* One step of one sequence. */
 int tone_bound_step(tone_bound *b);
 
+/* The first of these for a worker, who does not know whose call it is. */
+int tone_bound_job(void *bound);
+
+/* What a thread of Python's is to do for calls, and how far it is; zeros: it sleeps. */
+typedef struct {
+    int (*run)(void *job);
+    void *job;
+    int answer, state, cpu;
+} tone_worker;
+
+/* Gives something to do to one that has nothing; returns whether it has to be woken. */
+int tone_worker_offer(tone_worker *w, int (*run)(void *job), void *job);
+
+/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+int tone_worker_settle(tone_worker *w);
+
+/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+void tone_worker_serve(tone_worker *w, long pauses);
+
 #endif

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+import emulated
 import numpy as np
 import pytest
 import torch
@@ -49,10 +50,12 @@ def sweep(cc, folder, dtype, lanes, flags, *args):
         "-lm",
     ]
     subprocess.run(command, cwd=folder, check=True)
-    run = [str(folder / "sweep"), *map(str, args)]
-    first, *rest = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
+    return told([folder / "sweep", *args])
+
+
+def told(command):
+    """What the sweep prints: largest errors, leaks and special values."""
+    first, *rest = subprocess.check_output([*map(str, command)], text=True).split("\n")
     *errors, leaks = first.split()
     return [float(e) for e in errors], int(leaks), [line.split() for line in rest if line]
 
@@ -113,6 +116,43 @@ def test_float64(cc, tmp_path, lanes, flags):
     assert max(errors[2:]) <= 1e-15
     assert leaks == 0
     check_special(special)
+
+
+def on_cuda(folder, cell, program, *flags):
+    """A program over the activations of a .cu file, run by the shim, whose instructions err."""
+    plan = emulated.plan(name="act", cell=cell, hidden_size=16)
+    write(folder, plan.model.spec)
+    one = "inline vec load(const real *p) { return *p; }\n"
+    one += "inline vec splat(real a) { return a; }\nusing std::isnan;\n"
+    one += "inline void store(real *p, vec v) { *p = v; }\nenum { LANES = 1 };\n"
+    (folder / "act.inc").write_text(f'#include "act.cu"\n{one}')
+    options = ["-O2", "-w", "-ffp-contract=fast", "-march=native", "-DWIDE=double", *flags]
+    source = ['-DSOURCE="act.inc"', "-I.", str(SWEEP.parent / program)]
+    emulated.gxx(folder, plan, *options, *source, "-o", "program")
+    return folder / "program"
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_float32_on_cuda(tool, tmp_path, half):
+    """Every 997th float32 in [-20, 20], where each instruction errs as much as it may."""
+    tool("g++")
+    program = on_cuda(tmp_path, "gru", "sweep.c", "-DHELD=9.1", "-DOPEN=18")
+    errors, leaks, special = told([program, *HALVES[half], 997])
+    assert errors[0] <= 1.9e-7  # tanh
+    assert errors[1] <= 1.3e-7  # sigmoid
+    assert errors[2] <= 4e-7  # small numbers keep their digits
+    assert errors[3] <= 1.3e-6  # and gates that are nearly shut six of them
+    assert leaks == 0
+    check_special(special)
+
+
+def test_gated_on_cuda(tool, tmp_path):
+    """One division here, too, and as exact at the ends."""
+    tool("g++")
+    program = on_cuda(tmp_path, "lstm", "gated.c")
+    worst, out = subprocess.check_output([program, "1000000"], text=True).split()
+    assert float(worst) <= 3e-7
+    assert out == "0"
 
 
 @pytest.mark.parametrize("flags", [FUSED, PLAIN], ids=["fused", "plain"])

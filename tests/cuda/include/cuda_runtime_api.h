@@ -242,6 +242,15 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
     return cudaSuccess;
 }
 
+/* A result that is off by this part of it, up or down as the bits of x fall. */
+inline float off(double exact, double part, float x)
+{
+    unsigned bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    return (float)(exact * (bits * 2654435761u >> 31 ? 1 + part : 1 - part));
+}
+
 } // namespace shim
 } // namespace
 
@@ -274,8 +283,6 @@ inline float __uint_as_float(unsigned bits)
     memcpy(&x, &bits, sizeof x);
     return x;
 }
-inline float __expf(float x) { return expf(x); }
-inline float __fdividef(float a, float b) { return a / b; }
 
 template <class... Wanted, class... Given>
 cudaError_t cudaLaunchKernelEx(
@@ -357,6 +364,11 @@ cudaError_t cudaOccupancyMaxActiveClusters(
     *clusters *= (int)std::max(1u, shim::processors() / blocks);
     return shim::has_room(at, blocks) ? cudaSuccess : cudaErrorInvalidClusterSize;
 }
+
+/* Instructions that approximate: here always as wrong as their documentation allows, in a direction
+ * that depends on x alone; 2^0 is exact. */
+inline float SHIM_OF(_exp2)(float x) { return x == 0 ? 1 : shim::off(exp2(x), 1 / 4194304.0, x); }
+inline float SHIM_OF(_reciprocal)(float x) { return shim::off(1 / (double)x, 1 / 8388608.0, x); }
 
 #ifdef SHIM_NUMBER
 /* What tensor cores do: a lane brings eight columns of two rows of one matrix and of one row of the

@@ -332,6 +332,12 @@ MUTANTS = {
         "net_mma(sum[g], w[0], w[384], v);",
         "if (q % 2) net_mma(sum[g], w[0], w[384], v);",
     ),
+    "16 bits: rows and columns of a lane exchanged": (
+        SM_16,
+        "low.x, high.x, low.y, high.y",
+        "low.x, low.y, high.x, high.y",
+    ),
+    "16 bits: columns of one matrix exchanged": (SM_16, "x.z, x.w", "x.w, x.z"),
     "16 bits: bias of W_hn h forgotten": (KEPT_16, "sum[2][i] = bias[i / 2];", "sum[2][i] = 0;"),
     "16 bits: W_hn h not apart": (KEPT_16, "given[2] = apart[i];", ""),
     "16 bits: no waiting": (

@@ -203,20 +203,26 @@ static __device__ __forceinline__ uint4 half_eight(const number *row, int column
 }
 
 #ifdef __CUDACC__ /* else whoever runs this without a device brings his own */
-/* sum += 16 rows times 8 rows over 32 columns; a lane's eight columns are four of each half. */
-static __device__ __forceinline__ void half_mma(
-    real (&sum)[4], uint4 low, uint4 high, uint4 x)
+/* sum += 16 rows times 8 rows over 16 columns. Of the first matrix a lane brings two columns of row
+ * lane / 4, the same of eight rows below, then two columns eight further on of both; of the other
+ * those columns of row lane / 4. */
+static __device__ __forceinline__ void half_tensor(
+    real (&sum)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1)
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{ %0, %1, %2, %3 }, { %4, %5, %6, %7 }, { %8, %9 }, { %0, %1, %2, %3 };"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(low.x), "r"(high.x), "r"(low.y), "r"(high.y), "r"(x.x), "r"(x.y));
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-        "{ %0, %1, %2, %3 }, { %4, %5, %6, %7 }, { %8, %9 }, { %0, %1, %2, %3 };"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(low.z), "r"(high.z), "r"(low.w), "r"(high.w), "r"(x.z), "r"(x.w));
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 #endif
+
+/* The same over 32 columns, in any order that is one for both: a lane's eight lie together. */
+static __device__ __forceinline__ void half_mma(
+    real (&sum)[4], uint4 low, uint4 high, uint4 x)
+{
+    half_tensor(sum, low.x, high.x, low.y, high.y, x.x, x.y);
+    half_tensor(sum, low.z, high.z, low.w, high.w, x.z, x.w);
+}
 
 /* sum[pair][gate] += matrix[gate * units + unit] . row; rows that are NULL give zero. */
 template <int ROWS, int GATES>

@@ -371,23 +371,23 @@ inline float SHIM_OF(_exp2)(float x) { return x == 0 ? 1 : shim::off(exp2(x), 1 
 inline float SHIM_OF(_reciprocal)(float x) { return shim::off(1 / (double)x, 1 / 8388608.0, x); }
 
 #ifdef SHIM_NUMBER
-/* What tensor cores do: a lane brings eight columns of two rows of one matrix and of one row of the
- * other, and gets four of the sums. */
-inline void SHIM_OF(_mma)(float (&sum)[4], uint4 low, uint4 high, uint4 x)
+/* What tensor cores do, mma.m16n8k16 of PTX: where a lane's numbers lie in the matrices. */
+inline void SHIM_OF(_tensor)(
+    float (&sum)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1)
 {
     struct alignas(16) Lane {
-        SHIM_NUMBER row[2][8], x[8];
+        SHIM_NUMBER a[4][2], b[2][2]; /* two columns each: of rows lane / 4 and + 8, then + 8 columns */
     } mine;
-    const unsigned lane = threadIdx.x % 32;
+    const unsigned lane = threadIdx.x % 32, words[6] = {a0, a1, a2, a3, b0, b1};
 
-    memcpy(mine.row[0], &low, sizeof low);
-    memcpy(mine.row[1], &high, sizeof high);
-    memcpy(mine.x, &x, sizeof x);
+    memcpy(static_cast<void *>(&mine), words, sizeof words);
     const Lane *all = shim::gather(mine);
     for (unsigned i = 0; i < 4; i++)
-        for (unsigned n = 0; n < 32; n++) {
-            const Lane &a = all[lane / 4 * 4 + n / 8], &b = all[(lane % 4 * 2 + i % 2) * 4 + n / 8];
-            sum[i] += (float)a.row[i / 2][n % 8] * (float)b.x[n % 8];
+        for (unsigned k = 0; k < 16; k++) {
+            const unsigned holder = k % 8 / 2, further = k / 8; /* of column k */
+            const Lane &row = all[lane / 4 * 4 + holder];
+            const Lane &column = all[(lane % 4 * 2 + i % 2) * 4 + holder];
+            sum[i] += (float)row.a[i / 2 + 2 * further][k % 2] * (float)column.b[further][k % 2];
         }
 }
 #endif

@@ -27,8 +27,8 @@ namespace shim {
 enum class State { ready, at_barrier, at_shuffle, at_cluster, at_message, at_packet, done };
 
 struct Warp {
-    alignas(16) unsigned char in[32][48]; /* what lanes hand in, */
-    alignas(16) unsigned char out[32][48]; /* and what each then reads */
+    alignas(16) unsigned char in[32][32]; /* what lanes hand in, */
+    alignas(16) unsigned char out[32][32]; /* and what each then reads */
     unsigned waiting;
 };
 
@@ -200,7 +200,7 @@ template <class T> T shuffle(T value, unsigned source)
 {
     struct alignas(16) {
         T value;
-        unsigned char rest[48 - sizeof(T)];
+        unsigned char rest[32 - sizeof(T)];
     } mine = {value, {}};
     const auto *all = gather(mine);
     const unsigned first = machine.now->self & ~31u;

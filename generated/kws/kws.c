@@ -252,11 +252,11 @@ typedef struct {
 
 /* Sequences that run side by side. */
 typedef struct {
-    int pass;
-    size_t n, longest;
+    size_t n, longest, shortest;
+    size_t steps[36];
     real *h_n; /* of the first */
-    size_t first[36], steps[36]; /* row of the first step, number of steps */
-    const real *h[36];
+    const real *x[36], *h[36]; /* where rows of x begin; h before the next step */
+    real *y[36];
 } kws_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -838,10 +838,10 @@ static size_t kws_steps(const kws_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
-/* Row of step t of the sequence whose first one this is. */
-static size_t kws_row(const kws_call *call, size_t first, size_t t)
+/* Row of step t of a sequence, counted from the one that it begins at. */
+static size_t kws_row(const kws_call *call, size_t t)
 {
-    return first + (call->starts ? call->starts[t] : t * call->step);
+    return call->starts ? call->starts[t] : t * call->step;
 }
 
 /* One pass over one sequence, step by step. */
@@ -854,7 +854,7 @@ static void kws_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = i;
-        const size_t at = kws_row(call, call->base, t);
+        const size_t at = call->base + kws_row(call, t);
         real *const y_t = y + at * 64;
 
         k->step(w, x + at * k->input, h, y_t);
@@ -865,42 +865,54 @@ static void kws_alone(
 
 /* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
 static size_t kws_gather(
-    const kws_call *call, int pass, size_t b, size_t first, kws_group *g)
+    const kws_call *call, const kws_kernel *k, int pass, size_t b, size_t first,
+    const real *x, real *y, kws_group *g)
 {
     const size_t at = (size_t)pass * call->h_pass;
 
     g->n = g->longest = 0;
-    g->pass = pass;
+    g->shortest = SIZE_MAX;
     g->h_n = call->h_n + at + b * call->h_next;
     for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = kws_steps(call, b);
 
-        g->first[g->n] = first;
         g->steps[g->n] = steps;
-        g->h[g->n] = call->h + at + b * call->h_next;
         g->longest = steps > g->longest ? steps : g->longest;
+        g->shortest = steps < g->shortest ? steps : g->shortest;
+        g->x[g->n] = x + first * k->input;
+        g->y[g->n] = y + first * 64;
+        g->h[g->n] = call->h + at + b * call->h_next;
         first += call->next ? call->next : steps;
     }
     return first;
 }
 
-/* Step i of each sequence that has one, as rows from n on; returns how many there are now. */
-static size_t kws_add(
-    const kws_call *call, const kws_kernel *k, kws_group *g, size_t i,
-    const real *x, real *y, kws_rows *rows, size_t n)
+/* A step of sequence q, `at` rows from its first one, as row r; what it leaves is the next one's h. */
+static inline void kws_place(
+    const kws_kernel *k, kws_group *g, size_t q, size_t at, kws_rows *rows, size_t r)
 {
-    for (size_t q = 0; q < g->n; q++) {
-        if (i >= g->steps[q])
-            continue;
+    rows->x[r] = g->x[q] + at * k->input;
+    rows->h[r] = g->h[q];
+    rows->y[r] = g->y[q] + at * 64;
+    g->h[q] = rows->y[r];
+}
 
-        const size_t t = i;
-        const size_t at = kws_row(call, g->first[q], t);
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. Away from
+ * the loop over steps, compilers make vectors of the pointers without a loss where they are few. */
+static KWS_NOINLINE size_t kws_add(
+    const kws_call *call, const kws_kernel *k, kws_group *g, size_t i,
+    kws_rows *rows, size_t n)
+{
+    if (i < g->shortest) { /* all have the same step */
+        const size_t at = kws_row(call, i);
 
-        rows->x[n] = x + at * k->input;
-        rows->h[n] = g->h[q];
-        rows->y[n] = y + at * 64;
-        g->h[q] = rows->y[n++];
+        for (size_t q = 0; q < g->n; q++)
+            kws_place(k, g, q, at, rows, n + q);
+        return n + g->n;
     }
+    for (size_t q = 0; q < g->n; q++)
+        if (i < g->steps[q])
+            kws_place(k, g, q, kws_row(call, i), rows, n++);
     return n;
 }
 
@@ -914,12 +926,12 @@ static void kws_together(
     kws_group g;
 
     for (size_t b = 0, first = call->base; b < call->B; b += 36) {
-        first = kws_gather(call, pass, b, first, &g);
+        first = kws_gather(call, k, pass, b, first, x, y, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[36], steps = 0, n = 0, more;
 
             do {
-                more = kws_add(call, k, &g, i++, x, y, &rows, n) - n;
+                more = kws_add(call, k, &g, i++, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
             } while (i < g.longest && n + more <= 36);

@@ -313,10 +313,11 @@ typedef struct {
 /* Sequences that run side by side. */
 typedef struct {
     int pass;
-    size_t n, longest;
+    size_t n, longest, shortest;
+    size_t steps[36];
     real *h_n; /* of the first */
-    size_t first[36], steps[36]; /* row of the first step, number of steps */
-    const real *h[36];
+    const real *x[36], *h[36]; /* where rows of x begin; h before the next step */
+    real *y[36];
 } notebook_gru_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -898,10 +899,10 @@ static size_t notebook_gru_steps(const notebook_gru_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
-/* Row of step t of the sequence whose first one this is. */
-static size_t notebook_gru_row(const notebook_gru_call *call, size_t first, size_t t)
+/* Row of step t of a sequence, counted from the one that it begins at. */
+static size_t notebook_gru_row(const notebook_gru_call *call, size_t t)
 {
-    return first + (call->starts ? call->starts[t] : t * call->step);
+    return call->starts ? call->starts[t] : t * call->step;
 }
 
 /* One pass over one sequence, step by step. */
@@ -914,7 +915,7 @@ static void notebook_gru_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        const size_t at = notebook_gru_row(call, call->base, t);
+        const size_t at = call->base + notebook_gru_row(call, t);
         real *const y_t = y + at * 4;
 
         k->step(w, x + at * k->input, h, y_t);
@@ -925,42 +926,57 @@ static void notebook_gru_alone(
 
 /* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
 static size_t notebook_gru_gather(
-    const notebook_gru_call *call, int pass, size_t b, size_t first, notebook_gru_group *g)
+    const notebook_gru_call *call, const notebook_gru_kernel *k, int pass, size_t b, size_t first,
+    const real *x, real *y, notebook_gru_group *g)
 {
     const size_t at = (size_t)pass * call->h_pass;
 
     g->n = g->longest = 0;
+    g->shortest = SIZE_MAX;
     g->pass = pass;
     g->h_n = call->h_n + at + b * call->h_next;
     for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = notebook_gru_steps(call, b);
 
-        g->first[g->n] = first;
         g->steps[g->n] = steps;
-        g->h[g->n] = call->h + at + b * call->h_next;
         g->longest = steps > g->longest ? steps : g->longest;
+        g->shortest = steps < g->shortest ? steps : g->shortest;
+        g->x[g->n] = x + first * k->input;
+        g->y[g->n] = y + first * 4;
+        g->h[g->n] = call->h + at + b * call->h_next;
         first += call->next ? call->next : steps;
     }
     return first;
 }
 
-/* Step i of each sequence that has one, as rows from n on; returns how many there are now. */
-static size_t notebook_gru_add(
-    const notebook_gru_call *call, const notebook_gru_kernel *k, notebook_gru_group *g, size_t i,
-    const real *x, real *y, notebook_gru_rows *rows, size_t n)
+/* A step of sequence q, `at` rows from its first one, as row r; what it leaves is the next one's h. */
+static inline void notebook_gru_place(
+    const notebook_gru_kernel *k, notebook_gru_group *g, size_t q, size_t at, notebook_gru_rows *rows, size_t r)
 {
-    for (size_t q = 0; q < g->n; q++) {
-        if (i >= g->steps[q])
-            continue;
+    rows->x[r] = g->x[q] + at * k->input;
+    rows->h[r] = g->h[q];
+    rows->y[r] = g->y[q] + at * 4;
+    g->h[q] = rows->y[r];
+}
 
-        const size_t t = g->pass % 2 ? g->steps[q] - 1 - i : i;
-        const size_t at = notebook_gru_row(call, g->first[q], t);
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. Away from
+ * the loop over steps, compilers make vectors of the pointers without a loss where they are few. */
+static NOTEBOOK_GRU_NOINLINE size_t notebook_gru_add(
+    const notebook_gru_call *call, const notebook_gru_kernel *k, notebook_gru_group *g, size_t i,
+    notebook_gru_rows *rows, size_t n)
+{
+    const bool reverse = g->pass % 2; /* it begins with each sequence's own last step */
 
-        rows->x[n] = x + at * k->input;
-        rows->h[n] = g->h[q];
-        rows->y[n] = y + at * 4;
-        g->h[q] = rows->y[n++];
+    if (i < g->shortest && (!reverse || g->shortest == g->longest)) { /* all have the same step */
+        const size_t at = notebook_gru_row(call, reverse ? g->longest - 1 - i : i);
+
+        for (size_t q = 0; q < g->n; q++)
+            notebook_gru_place(k, g, q, at, rows, n + q);
+        return n + g->n;
     }
+    for (size_t q = 0; q < g->n; q++)
+        if (i < g->steps[q])
+            notebook_gru_place(k, g, q, notebook_gru_row(call, reverse ? g->steps[q] - 1 - i : i), rows, n++);
     return n;
 }
 
@@ -974,12 +990,12 @@ static void notebook_gru_together(
     notebook_gru_group g;
 
     for (size_t b = 0, first = call->base; b < call->B; b += 36) {
-        first = notebook_gru_gather(call, pass, b, first, &g);
+        first = notebook_gru_gather(call, k, pass, b, first, x, y, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[36], steps = 0, n = 0, more;
 
             do {
-                more = notebook_gru_add(call, k, &g, i++, x, y, &rows, n) - n;
+                more = notebook_gru_add(call, k, &g, i++, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
             } while (i < g.longest && n + more <= 36);

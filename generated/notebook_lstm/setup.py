@@ -179,7 +179,7 @@ void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_651cb1a6761b35e4",
+    "notebook_lstm._notebook_lstm_5874730ea89a173b",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

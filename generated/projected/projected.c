@@ -337,10 +337,11 @@ typedef struct {
 /* Sequences that run side by side. */
 typedef struct {
     int pass;
-    size_t n, longest;
-    real *h_n, *c; /* of the first */
-    size_t first[36], steps[36]; /* row of the first step, number of steps */
-    const real *h[36];
+    size_t n, longest, shortest;
+    size_t steps[36];
+    real *h_n; /* of the first */
+    const real *x[36], *h[36]; /* where rows of x begin; h before the next step */
+    real *c[36], *y[36];
 } projected_group;
 
 /* sums += panel * x. A panel has G rows a column, one for each sum: p[k * G + g]. A tile of R
@@ -1273,10 +1274,10 @@ static size_t projected_steps(const projected_call *call, size_t b)
     return call->lengths ? call->lengths[b] : call->T;
 }
 
-/* Row of step t of the sequence whose first one this is. */
-static size_t projected_row(const projected_call *call, size_t first, size_t t)
+/* Row of step t of a sequence, counted from the one that it begins at. */
+static size_t projected_row(const projected_call *call, size_t t)
 {
-    return first + (call->starts ? call->starts[t] : t * call->step);
+    return call->starts ? call->starts[t] : t * call->step;
 }
 
 /* One pass over one sequence, step by step. */
@@ -1290,7 +1291,7 @@ static void projected_alone(
 
     for (size_t i = 0; i < steps; i++) {
         const size_t t = pass % 2 ? steps - 1 - i : i; /* odd passes are the reverse ones */
-        const size_t at = projected_row(call, call->base, t);
+        const size_t at = call->base + projected_row(call, t);
         real *const y_t = y + at * 10;
 
         k->step(w, x + at * k->input, h, c, call->sums + 2304, y_t);
@@ -1301,44 +1302,59 @@ static void projected_alone(
 
 /* Sequences from b on, whose rows begin at `first`; returns where those of the next group do. */
 static size_t projected_gather(
-    const projected_call *call, int pass, size_t b, size_t first, projected_group *g)
+    const projected_call *call, const projected_kernel *k, int pass, size_t b, size_t first,
+    const real *x, real *y, projected_group *g)
 {
     const size_t at = (size_t)pass * call->h_pass;
 
     g->n = g->longest = 0;
+    g->shortest = SIZE_MAX;
     g->pass = pass;
     g->h_n = call->h_n + at + b * call->h_next;
-    g->c = call->c + (size_t)pass * call->c_pass + b * call->c_next;
     for (; g->n < 36 && b < call->B; g->n++, b++) {
         const size_t steps = projected_steps(call, b);
 
-        g->first[g->n] = first;
         g->steps[g->n] = steps;
-        g->h[g->n] = call->h + at + b * call->h_next;
         g->longest = steps > g->longest ? steps : g->longest;
+        g->shortest = steps < g->shortest ? steps : g->shortest;
+        g->x[g->n] = x + first * k->input;
+        g->y[g->n] = y + first * 10;
+        g->h[g->n] = call->h + at + b * call->h_next;
+        g->c[g->n] = call->c + (size_t)pass * call->c_pass + b * call->c_next;
         first += call->next ? call->next : steps;
     }
     return first;
 }
 
-/* Step i of each sequence that has one, as rows from n on; returns how many there are now. */
-static size_t projected_add(
-    const projected_call *call, const projected_kernel *k, projected_group *g, size_t i,
-    const real *x, real *y, projected_rows *rows, size_t n)
+/* A step of sequence q, `at` rows from its first one, as row r; what it leaves is the next one's h. */
+static inline void projected_place(
+    const projected_kernel *k, projected_group *g, size_t q, size_t at, projected_rows *rows, size_t r)
 {
-    for (size_t q = 0; q < g->n; q++) {
-        if (i >= g->steps[q])
-            continue;
+    rows->x[r] = g->x[q] + at * k->input;
+    rows->h[r] = g->h[q];
+    rows->c[r] = g->c[q];
+    rows->y[r] = g->y[q] + at * 10;
+    g->h[q] = rows->y[r];
+}
 
-        const size_t t = g->pass % 2 ? g->steps[q] - 1 - i : i;
-        const size_t at = projected_row(call, g->first[q], t);
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. Away from
+ * the loop over steps, compilers make vectors of the pointers without a loss where they are few. */
+static PROJECTED_NOINLINE size_t projected_add(
+    const projected_call *call, const projected_kernel *k, projected_group *g, size_t i,
+    projected_rows *rows, size_t n)
+{
+    const bool reverse = g->pass % 2; /* it begins with each sequence's own last step */
 
-        rows->x[n] = x + at * k->input;
-        rows->h[n] = g->h[q];
-        rows->c[n] = g->c + q * call->c_next;
-        rows->y[n] = y + at * 10;
-        g->h[q] = rows->y[n++];
+    if (i < g->shortest && (!reverse || g->shortest == g->longest)) { /* all have the same step */
+        const size_t at = projected_row(call, reverse ? g->longest - 1 - i : i);
+
+        for (size_t q = 0; q < g->n; q++)
+            projected_place(k, g, q, at, rows, n + q);
+        return n + g->n;
     }
+    for (size_t q = 0; q < g->n; q++)
+        if (i < g->steps[q])
+            projected_place(k, g, q, projected_row(call, reverse ? g->steps[q] - 1 - i : i), rows, n++);
     return n;
 }
 
@@ -1354,12 +1370,12 @@ static void projected_together(
     for (size_t r = 0; r < 36; r++)
         rows.m[r] = call->sums + 2304 + r * 12;
     for (size_t b = 0, first = call->base; b < call->B; b += 36) {
-        first = projected_gather(call, pass, b, first, &g);
+        first = projected_gather(call, k, pass, b, first, x, y, &g);
         for (size_t i = 0; i < g.longest;) {
             size_t ends[36], steps = 0, n = 0, more;
 
             do {
-                more = projected_add(call, k, &g, i++, x, y, &rows, n) - n;
+                more = projected_add(call, k, &g, i++, &rows, n) - n;
                 n += more;
                 ends[steps++] = n;
             } while (i < g.longest && n + more <= 36);

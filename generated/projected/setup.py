@@ -177,7 +177,7 @@ void projected_worker_serve(projected_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_ff5009e2e0a0ac94",
+    "projected._projected_5a3f1c5ec9c691cb",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

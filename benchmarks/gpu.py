@@ -76,9 +76,9 @@ def parsed(given: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def stop(reason: str) -> NoReturn:
+def stop(reason: str, script: str = "gpu") -> NoReturn:
     """End with one line."""
-    print(f"benchmarks/gpu.py: {reason}", file=sys.stderr)
+    print(f"benchmarks/{script}.py: {reason}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -1,0 +1,85 @@
+"""Times what the cost model's constants stand for, on the current CUDA device; writes micro.json.
+
+python benchmarks/micro.py [DIR]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import gpu_systems
+import host
+from cpu import digits, text
+from gpu import RESULTS, stop
+from rnngen import compiler, grid, residence, tensors, wavefront
+from rnngen.errors import BuildError
+from rnngen.targets import TARGETS
+
+NODES = 500  # of a CUDA graph
+TRIP, WAIT, RATE = "cycles there and back", "cycles", "multiply-adds a cycle"
+# What a name before its size is: unit, the constant that it replaces, and what that is now.
+MEANINGS: dict[str, tuple[str, str | None, float | str | None]] = {
+    "packet_trip": (TRIP, "2 * grid.TALKING", 2 * grid.TALKING),
+    "exchange": (WAIT, "grid.TALKING", grid.TALKING),
+    "look": (WAIT, "grid.ASKING", grid.ASKING),
+    "async_trip": (TRIP, "2 * residence.SENDING", 2 * residence.SENDING),
+    "cluster_barrier": (WAIT, None, None),  # there is none between steps
+    "clusters": ("at once", "residence.Residence.cycles_at", "processors // blocks"),
+    "barrier": (WAIT, "wavefront.MEETING", wavefront.MEETING),
+    "following": (WAIT, "wavefront.FOLLOWING", wavefront.FOLLOWING),
+    "multiply_add": (RATE, "quads.Quads: products", residence.SCHEDULERS * residence.WARP),
+    "shared_same": ("loads of a warp a cycle", None, None),  # h, taken to cost nothing
+    "shared_own": ("bytes a cycle", "quads.Quads, tiles.Tiles: shared", 128),
+    "tensor": (WAIT, None, None),  # other gates are taken to hide it
+    "tensor_rate": (RATE, "tiles.Tiles: products", 1024),
+    "launch_in_graph": ("us", None, None),  # of strategy step, which is not predicted
+}
+
+
+def main(folder: Path = RESULTS) -> None:
+    """Measure, print, write."""
+    cuda = tensors.torch("benchmarking").cuda
+    if not cuda.is_available() or cuda.get_device_capability() < (9, 0):
+        stop("a CUDA device of compute capability 9.0 or later; there is none", "micro")
+    device = gpu_systems.device()
+    try:
+        versions, found = gpu_systems.versions(), cycles(device["architecture"])
+    except BuildError as error:
+        stop(str(error), "micro")
+    parts = []
+    for name, value in (found | {"launch_in_graph": launch()}).items():
+        unit, constant, now = MEANINGS[name.rstrip("0123456789").rstrip("_")]
+        parts.append({"name": name, "value": value, "unit": unit, "constant": constant, "now": now})
+        print(f"{name}: {value} {unit}" + (f"; {constant} is {now}" if constant else ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"date": host.today(), "device": device, "versions": versions, "parts": parts}
+    (folder / "micro.json").write_text(text(document))
+
+
+def cycles(architecture: str) -> dict[str, float]:
+    """What micro.cu prints. Raises BuildError for what nvcc or the device says."""
+    target, source = TARGETS["cuda"], Path(__file__).with_suffix(".cu")
+    with tempfile.TemporaryDirectory() as folder:
+        nvcc = compiler.find(target)
+        flags = (*target.flags, *nvcc.flags, f"-arch={architecture}", "-o", "micro")
+        nvcc.run(*flags, str(source), folder=Path(folder))
+        out = compiler.run(["./micro"], Path(folder))  # under a time limit: packets may never come
+    return {name: float(value) for name, value in map(str.split, out.splitlines())}
+
+
+def launch() -> float:
+    """Microseconds of a CUDA graph to a kernel that does next to nothing."""
+    torch = tensors.torch("benchmarking")
+    one, graph = torch.zeros(1, device=gpu_systems.DEVICE), torch.cuda.CUDAGraph()
+    one.add_(1)
+    with torch.cuda.graph(graph):
+        for _ in range(NODES):
+            one.add_(1)
+    graph.replay()
+    return digits(gpu_systems.clock(graph.replay, 20) / NODES * 1e6)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -6,6 +6,12 @@ python benchmarks/gpu.py [--quick] [--out DIR] [--resume]
 
 rnngen's calls are bound beforehand, but for packed sequences; torch.nn has no such calls.
 Speed-ups are over torch in the same dtype; in float32 without TF32, which is as exact, and with.
+At the end they are compared with what is hoped for: gpu_targets.py.
+
+Single layers have every size, batch and length. Four layers, both directions and packed sequences
+have every size, but four batches and one length: the others would take as long as all that is there
+and tell little, since a step of theirs costs what the same step costs in a single layer.
+--quick is meant for four minutes on an H100: fewer of all, with a case of every target.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from itertools import product
 from math import isfinite
@@ -24,6 +30,7 @@ from typing import Any, NoReturn
 
 import flash
 import gpu_systems
+import gpu_targets
 import host
 import results
 from cases import GATES, Case
@@ -42,6 +49,7 @@ STEPS = (1, 128, 1024)  # T
 SLOW = 1.0  # seconds a run: one more is enough
 FULL = Effort(15, 0.01, 1.0)
 QUICK = Effort(5, 0.003, 0.3)
+SEEN = 128  # steps at most of a call whose kernels are listed: more steps take no other kernels
 
 
 def main(given: list[str] | None = None) -> None:
@@ -50,7 +58,7 @@ def main(given: list[str] | None = None) -> None:
     torch = tensors.torch("benchmarking")
     if not torch.cuda.is_available():
         stop("a CUDA device; there is none")
-    cases = quick() if options.quick else grid()
+    cases = sorted(quick() if options.quick else grid(), key=network)
     try:
         document = begun(options)
         gpu_systems.build(cases)
@@ -58,7 +66,9 @@ def main(given: list[str] | None = None) -> None:
         stop(str(error))
     with torch.inference_mode():
         for _ in finished(cases, document, QUICK if options.quick else FULL):
+            document["targets"] = gpu_targets.verdicts(document["cells"])
             (options.out / "gpu.json").write_text(text(document))
+    print("\n".join(gpu_targets.table(document["targets"])))
     absent, noisy = document["absent"], sum(map(results.noisy, document["cells"]))
     print(f"in {options.out}; without {', '.join(absent) or 'nothing'}; {noisy} cases noisy")
     if find_spec("matplotlib"):
@@ -98,27 +108,33 @@ def begun(options: argparse.Namespace) -> dict[str, Any]:
         if any(earlier[name] != value for name, value in fixed.items()):
             stop("--resume: results of this device, these versions and effort; there are others")
         cells = earlier["cells"]
-    return {"date": host.today()} | fixed | {"cells": cells}
+    return {"date": host.today()} | fixed | {"targets": [], "cells": cells}
 
 
 def grid() -> list[Case]:
-    """Everything, network by network."""
+    """Everything."""
     single = [Case(*shape) for shape in product(GATES, SIZES, BATCHES, STEPS)]
-    return single + more((64, 128, 256, 512), (8, 32))
+    return single + more(SIZES, (1, 8, 32, 128))
 
 
 def quick() -> list[Case]:
-    """Minutes: enough to see every picture."""
-    single = [Case(*shape) for shape in product(GATES, (64, 256, 1024), (1, 32), (1, 1024))]
-    return single + more((128,), (8,))
+    """Minutes: enough to see every picture and to judge every target."""
+    sizes = (64, 128, 192, 256, 512, 1024)
+    shapes = [*product(GATES, sizes, (1, 8, 128), (1024,)), *product(GATES, sizes[::2], (1,), (1,))]
+    shapes += product(GATES, (2048,), (1, 8), (1024,))
+    return [Case(*shape) for shape in shapes] + more((64, 128, 256, 512), (8,))
 
 
 def more(sizes: Iterable[int], batches: Iterable[int]) -> list[Case]:
     """Deep, in both directions, and sequences of their own lengths."""
-    kinds: tuple[dict[str, Any], ...]
-    kinds = ({"num_layers": 4}, {"bidirectional": True}, {"form": "packed"})
-    shapes = product(kinds, GATES, sizes, batches)
+    shapes = product(gpu_systems.KINDS.values(), GATES, sizes, batches)
     return [Case(cell, size, batch, 128, **kind) for kind, cell, size, batch in shapes]
+
+
+def network(case: Case) -> tuple[Any, ...]:
+    """What puts the cases of a network beside each other, which is made once for them."""
+    cell = list(GATES).index(case.cell)
+    return cell, case.num_layers, case.bidirectional, case.hidden_size
 
 
 def finished(
@@ -138,9 +154,10 @@ def finished(
     for cell in cells:
         if "kernels" not in cell:
             ok = [s for s in here() if cell["results"][s.name]["status"] == "ok"]
-            cell["kernels"] = {
-                system.name: gpu_systems.kernels(Bound(system, of(cell))) for system in ok
-            }
+            case = replace(of(cell), steps=min(cell["steps"], SEEN))
+            cell["kernels"] = {s.name: gpu_systems.kernels(Bound(s, case)) for s in ok}
+            for name in {s.name for s in ok} & {s.name for s in OURS.values()}:
+                cell["results"][name]["way"] = gpu_systems.way(cell["kernels"][name])
             yield cell
 
 
@@ -157,8 +174,10 @@ def measure(case: Case, effort: Effort) -> dict[str, Any]:
     for name, samples in interleaved(plans, benches).items():
         times = {"median_s": statistics.median(samples), "min_s": min(samples)}
         taken[name] |= {k: digits(v) for k, v in times.items()} | {"repeats": len(samples)}
-    net = gpu_systems.networks(gpu_systems.shape(case))[OWN.name]
-    known: dict[str, Any] = {"flops": case.flops, "strategy": net.plan.strategy, "results": taken}
+    nets = gpu_systems.networks(gpu_systems.shape(case))
+    for system in OURS.values():
+        taken[system.name]["planned"] = nets[system.name].plan.ways[0]
+    known: dict[str, Any] = {"flops": case.flops, "results": taken}
     return asdict(case) | known | ratios(known)
 
 
@@ -220,7 +239,7 @@ def line(cell: dict[str, Any]) -> str:
         time = results.median(cell, name)
         parts.append(f"{name} {f'{time * 1e6:.5g}' if time else result['status'].upper()}")
     by = [f"{cell[key]} x ({key})" for key in ratios(cell) if cell[key]]
-    return f"{of(cell)} ({cell['strategy']}): {', '.join(parts)} us; {', '.join(by)}"
+    return f"{of(cell)}: {', '.join(parts)} us; {', '.join(by)}"
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ torch is imported when it is needed and not before, so that help comes at once.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,13 @@ from rnngen.errors import BuildError
 
 DEVICE = "cuda"  # the current one
 SHOWN = 8  # kernels of a call, those that take longest
+COMPILING = 6  # seconds that nvcc takes for a network and one architecture, about
+# What is timed beside single layers of one direction over whole sequences.
+KINDS: dict[str, dict[str, Any]] = {
+    "4 layers": {"num_layers": 4},
+    "both directions": {"bidirectional": True},
+    "packed sequences": {"form": "packed"},
+}
 
 
 @dataclass(frozen=True)
@@ -115,8 +124,8 @@ def networks(case: Case) -> dict[str, Any]:
 
 
 def fields(case: Case, dtype: str) -> dict[str, Any]:
-    """The spec of a case's network."""
-    return case.fields | {"target": "cuda", "dtype": dtype}
+    """The spec of a case's network, planned as for any device and compiled for this one only."""
+    return case.fields | {"target": "cuda", "dtype": dtype, "isa": "native"}
 
 
 @lru_cache(maxsize=1)
@@ -141,10 +150,12 @@ def moved(value: Any, dtype: str) -> Any:
 
 
 def build(cases: Iterable[Case]) -> None:
-    """Compile every network, several at a time; calls then find them in the cache."""
+    """Compile every network, a process for each core; calls then find them in the cache."""
     specs = [fields(case, dtype) for case in dict.fromkeys(map(shape, cases)) for dtype in OURS]
-    print(f"compiling {len(specs)} networks", flush=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    cores = len(os.sched_getaffinity(0))
+    seconds = ceil(len(specs) / cores) * COMPILING
+    print(f"compiling {len(specs)} networks on {cores} cores, about {seconds} s", flush=True)
+    with ThreadPoolExecutor(cores) as pool:
         list(pool.map(rnngen.compile, specs))
 
 
@@ -174,6 +185,12 @@ def kernels(bench: Bound) -> dict[str, int]:
     return {e.key.removeprefix("void ")[:100]: e.count for e in ran[:SHOWN]}
 
 
+def way(kernels: Iterable[str]) -> str | None:
+    """Which of its ways a network of ours went, by the names of its kernels; None if none is."""
+    found = (re.search(r"\bnet_(sm|cluster\d+|grid|wavefront|step)\b", name) for name in kernels)
+    return next((match[1] for match in found if match), None)
+
+
 def distance(got: list[Any], right: list[Any]) -> float:
     """Largest difference, relative to the largest right number where that is above 1."""
     scale = max(1.0, *(float(r.abs().max()) for r in right))
@@ -189,13 +206,14 @@ def device() -> dict[str, Any]:
         "architecture": f"sm_{found.major}{found.minor}",
         "multiprocessors": found.multi_processor_count,
         "memory_bytes": found.total_memory,
-        "driver": driver(),
+        "driver": asked("driver_version"),
+        "clock_mhz": asked("clocks.max.sm"),  # at most
     }
 
 
-def driver() -> str | None:
-    """NVIDIA's; None where nvidia-smi is not there."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+def asked(what: str) -> str | None:
+    """What nvidia-smi says of a device; None where it is not there."""
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     if not shutil.which(command[0]):
         return None
     out = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()

@@ -53,7 +53,7 @@ def scripts(monkeypatch):
     monkeypatch.setattr(systems.flash, "installed", lambda: False)
     monkeypatch.setattr(systems, "clock", clock)
     monkeypatch.setattr(systems, "device", lambda: facts)
-    monkeypatch.setattr(systems, "kernels", lambda bench: {"kernel": 1})
+    monkeypatch.setattr(systems, "kernels", lambda bench: {"void net_sm<1>(net_stretch)": 1})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(gpu, "FULL", gpu.Effort(3, 0.0, 0.0))
@@ -73,8 +73,9 @@ def test_flow(scripts, monkeypatch, tmp_path):
         for system in scripts.systems.OURS.values():
             assert cell["results"][system.name]["status"] == "ok"
         assert all(cell[key] > 0 for key in gpu.ratios(cell))
-        assert cell["strategy"] == "sm"
-    assert document["cells"][0]["kernels"]["rnngen"] == {"kernel": 1}
+        assert all(cell["results"][s.name]["way"] == "sm" for s in scripts.systems.OURS.values())
+    assert document["cells"][0]["kernels"]["rnngen"] == {"void net_sm<1>(net_stretch)": 1}
+    assert document["targets"][0]["cases"] == 6
 
     cases.append(gpu.Case("gru", 9, 2, 3))
     monkeypatch.setattr(DeviceCall, "answer", wrong(DeviceCall.answer))
@@ -101,7 +102,7 @@ def test_flashrnn(scripts, monkeypatch, tmp_path):
     """Where it is installed it is checked and timed; what it does not have is unsupported."""
     gpu, names = scripts.gpu, [system.name for system in scripts.systems.FLASH]
     deep = gpu.Case("lstm", 8, 2, 3, num_layers=2)
-    cases = [gpu.Case("lstm", 8, 2, 3), gpu.Case("gru", 8, 2, 3), deep]
+    cases = [gpu.Case("gru", 8, 2, 3), gpu.Case("lstm", 8, 2, 3), deep]  # LSTMs come first
     monkeypatch.setitem(sys.modules, "flashrnn", standin)
     monkeypatch.setattr(scripts.systems.flash, "installed", lambda: True)
     monkeypatch.setattr(gpu, "grid", lambda: cases)
@@ -110,9 +111,9 @@ def test_flashrnn(scripts, monkeypatch, tmp_path):
     gpu.main(["--out", str(tmp_path)])
     document = json.loads((tmp_path / "gpu.json").read_text())
     assert document["absent"] == []
-    for cell, status in zip(document["cells"], ("wrong", "ok", "unsupported"), strict=True):
+    for cell, status in zip(document["cells"], ("wrong", "unsupported", "ok"), strict=True):
         assert [cell["results"][name]["status"] for name in names] == [status] * 3
-    assert document["cells"][1]["results"]["flashrnn-tf32"]["median_s"] > 0
+    assert document["cells"][2]["results"]["flashrnn-tf32"]["median_s"] > 0
 
 
 def wrong(call):
@@ -124,9 +125,12 @@ def wrong(call):
 
 
 def test_grid(scripts):
-    """Every size, batch and length once, then deeper and packed ones."""
+    """Every size, batch and length once, then deeper and packed ones; --quick has some of them."""
     cases = scripts.gpu.grid()
-    assert len(cases) == len(set(cases)) == 2 * 12 * 6 * 3 + 3 * 2 * 4 * 2
+    assert len(cases) == len(set(cases)) == 2 * 12 * 6 * 3 + 3 * 2 * 12 * 4
+    few = scripts.gpu.quick()
+    assert len(few) == len(set(few)) == 70
+    assert set(few) < set(cases)
 
 
 def test_without_a_device(scripts, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """Draws what gpu.py measured: speed-ups over cuDNN in float32 and in 16 bits, time a step.
 
+Time stands over its floor, which nothing here has measured, and beside what was predicted.
+
 python benchmarks/gpu_plot.py [FILE] [--out DIR]
 """
 
@@ -18,7 +20,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import gpu_floor
 import results
+from cpu import of
+from gpu_systems import KINDS
 from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, scale, values
 from rnngen import strategy
 
@@ -35,7 +40,8 @@ LOOKS = {
     "flashrnn-bfloat16": Look("flashrnn, bfloat16", "flash b16", "#444444", "*"),
 }
 GATES = {"lstm": 4, "gru": 3}
-CLOCK = 1.9e9  # hertz that an H200 was seen to hold under load
+BATCH = 8  # sequences of the picture of other kinds than single layers
+FLOORS = {False: "floor, float32", True: "floor, 16 bits"}
 Grid = dict[tuple[Any, Any], Axes]
 
 
@@ -50,11 +56,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 def draw(document: dict[str, Any], folder: Path) -> None:
     """Write every picture that there are cases for, as SVG and PNG."""
-    cells = results.plain(document["cells"])
-    pictures = {"speedup": speedup, "speedup-half": half, "steps": steps} if cells else {}
+    cells = document["cells"]
+    single = results.plain(cells)
+    others = [c for c in cells if c not in single and c["batch"] == BATCH]
+    pictures = {"speedup": (speedup, single), "speedup-half": (half, single)}
+    pictures |= {"steps": (steps, single), "kinds": (kinds, others)}
     with matplotlib.rc_context(STYLE):
-        for name, picture in pictures.items():
-            figure = picture(document, cells)
+        for name, (picture, shown) in pictures.items():
+            if not shown:
+                continue
+            figure = picture(document, shown)
             for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 path = folder / f"gpu-{name}.{suffix}"
                 figure.savefig(path, dpi=200, metadata=metadata)
@@ -62,15 +73,18 @@ def draw(document: dict[str, Any], folder: Path) -> None:
 
 def speedup(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     """Heat maps, one a T and cell: B over H, how many times as fast as torch in float32."""
-    title = "Speed of rnngen beside torch.nn on cuDNN, both in float32 (2.00 = half the time)"
-    note = "large, and the colour: cuDNN without TF32, which is as exact; small: with TF32"
+    title = "Speed of rnngen beside torch.nn on cuDNN, one layer, float32 (2.00 = half the time)"
+    note = (
+        "large, and the colour: cuDNN without TF32, which is as exact; small: with TF32; gray: "
+        "not measured"
+    )
     return maps(document, cells, ("speedup", "speedup_tf32"), Words(title, note))
 
 
 def half(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     """The same in 16 bits."""
-    title = "Speed of rnngen beside torch.nn on cuDNN, both in 16 bits (2.00 = half the time)"
-    note = "large, and the colour: float16; small: bfloat16"
+    title = "Speed of rnngen beside torch.nn on cuDNN, one layer, 16 bits (2.00 = half the time)"
+    note = "large, and the colour: float16; small: bfloat16; gray: not measured"
     return maps(document, cells, ("speedup_float16", "speedup_bfloat16"), Words(title, note))
 
 
@@ -131,26 +145,58 @@ def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     longest = values(cells, "steps")[-1]
     shown = results.plain(cells, steps=longest)
     batches = values(shown, "batch")
-    title = f"Time a step takes, {longest:,} steps a call"
     note = (
-        "TF32, float16 and bfloat16 are less exact: by how much is in gpu.json; predicted: what a "
-        f"step of rnngen in float32 would take at {CLOCK / 1e9} GHz, without the sums of x"
+        "floor: a step's latencies and multiply-adds by this device's rates, not measured; "
+        "predicted: what rnngen's plan counts to choose a way in\n"
+        "float32, without the latencies that all ways have. TF32 and 16 bits are less exact: by "
+        "how much is in gpu.json"
     )
-    words = Words(title, note, True)
-    figure, grid = panels(document, CELLS, batches, 5.2, words, share=True)
+    words = Words(f"Time a step takes: one layer, {longest:,} steps a call", note, True)
+    figure, grid = panels(document, CELLS, batches, 5.4, words, share=True)
     for (cell, batch), axes in grid.items():
         lines(axes, results.plain(shown, cell=cell, batch=batch), values(shown, "hidden_size"))
+        floors(axes, document["device"], GATES[cell], batch, values(shown, "hidden_size"))
         forecast(axes, document["device"], cell, batch, values(shown, "hidden_size"))
         axes.set_title(f"{cell.upper()}, B = {batch}")
-    for cell in CELLS:
-        grid[cell, batches[0]].set_ylabel("microseconds a step")
-    for batch in batches:
-        grid[CELLS[-1], batch].set_xlabel("units H")
-    handles, labels = grid[CELLS[0], batches[0]].get_legend_handles_labels()
-    place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.43 / 5.2), "borderpad": 0.4}
-    style = {"fontsize": 7.5, "columnspacing": 1.0, "handlelength": 1.4, "frameon": False}
-    figure.legend(handles, labels, ncols=(len(labels) + 1) // 2, **style, **place)
+    label(figure, grid)
     return figure
+
+
+def kinds(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
+    """The same of several layers, both directions and packed sequences, one panel a cell."""
+    rows = [name for name, kind in KINDS.items() if any(kind.items() <= c.items() for c in cells)]
+    sizes, longest = values(cells, "hidden_size"), values(cells, "steps")[-1]
+    note = (
+        "a step of 4 layers or both directions is a step of each; packed sequences are 1 to T "
+        "steps long, and a step is one of the longest.\n"
+        "floor: a step's latencies and multiply-adds by this device's rates, not measured; of "
+        "packed sequences that of the longest alone"
+    )
+    title = f"Time a step takes: B = {BATCH} sequences, T = {longest} steps a call"
+    figure, grid = panels(document, rows, CELLS, 7.4, Words(title, note, True), share=True)
+    for (name, cell), axes in grid.items():
+        mine = [c for c in cells if KINDS[name].items() <= c.items() and c["cell"] == cell]
+        lines(axes, mine, sizes)
+        passes = KINDS[name].get("num_layers", 1) * (1 + KINDS[name].get("bidirectional", False))
+        batch = 1 if "form" in KINDS[name] else BATCH
+        floors(axes, document["device"], GATES[cell], batch, sizes, passes)
+        axes.set_title(f"{cell.upper()}, {name}")
+    label(figure, grid)
+    return figure
+
+
+def label(figure: Figure, grid: Grid) -> None:
+    """Words at the left and the bottom, and above all panels what their lines are."""
+    (top, left), (bottom, _) = next(iter(grid)), list(grid)[-1]
+    for (row, column), axes in grid.items():
+        if column == left:
+            axes.set_ylabel("microseconds a step")
+        if row == bottom:
+            axes.set_xlabel("units H (= inputs I)")
+    handles, labels = grid[top, left].get_legend_handles_labels()
+    place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.56 / figure.get_figheight())}
+    style = {"fontsize": 7.5, "columnspacing": 1.0, "handlelength": 1.8, "frameon": False}
+    figure.legend(handles, labels, ncols=(len(labels) + 1) // 2, borderpad=0.4, **style, **place)
 
 
 def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
@@ -158,7 +204,7 @@ def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
     here = {name: look for name, look in LOOKS.items() if any(name in c["results"] for c in cells)}
     for name, look in here.items():
         times = [(c, results.median(c, name)) for c in cells]
-        points = [(c["hidden_size"], s / c["steps"] * 1e6) for c, s in times if s]
+        points = [(c["hidden_size"], s / int(of(c).lengths.max()) * 1e6) for c, s in times if s]
         style: dict[str, Any] = {"color": look.color, "marker": look.marker, "label": look.label}
         own = name.startswith(results.OWN)
         style |= {"linewidth": 2.0, "zorder": 3} if own else {"linewidth": 1.1}
@@ -166,21 +212,34 @@ def lines(axes: Axes, cells: list[dict[str, Any]], sizes: list[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    ticks = [size for size in sizes if size.bit_count() == 1][::2]
+    ticks = [size for size in sizes if size.bit_count() == 1]
+    ticks = ticks[:: 1 + len(ticks) // 6]
     axes.set_xticks(ticks, labels=map(str, ticks))
     axes.tick_params(labelsize=7)
     axes.minorticks_off()
+
+
+def floors(
+    axes: Axes, device: dict[str, Any], gates: int, batch: int, sizes: list[int], passes: int = 1
+) -> None:
+    """What no step can be shorter than: dashed in float32, dotted in 16 bits."""
+    for half, name in FLOORS.items():
+        times = [(h, gpu_floor.seconds(gates, h, batch, half, device, passes)) for h in sizes]
+        points = [(hidden, time * 1e6) for hidden, time in times if time]
+        style: dict[str, Any] = {"color": "black", "linestyle": ":" if half else "--"}
+        axes.plot(*zip(*points, strict=True) if points else ([], []), label=name, lw=1.1, **style)
 
 
 def forecast(axes: Axes, device: dict[str, Any], cell: str, batch: int, sizes: list[int]) -> None:
     """What the plan expected of networks that stay on the chip."""
     points = []
     for hidden in sizes:
-        for fit in strategy.choose(GATES[cell], hidden, device["architecture"])[:1]:
+        for fit in strategy.choose(GATES[cell], hidden, "native")[:1]:
             cycles = fit.cycles_at(batch, device["multiprocessors"])
-            points.append((hidden, cycles / CLOCK * 1e6))
-    style: dict[str, Any] = {"color": "#777777", "linestyle": (0, (2, 1)), "linewidth": 1.2}
-    axes.plot(*zip(*points, strict=True) if points else ([], []), label="predicted", **style)
+            points.append((hidden, cycles / float(device.get("clock_mhz") or gpu_floor.MHZ)))
+    style: dict[str, Any] = {"color": "#999999", "linestyle": (0, (1, 1)), "linewidth": 2.0}
+    label = "predicted, float32"
+    axes.plot(*zip(*points, strict=True) if points else ([], []), label=label, **style)
 
 
 def panels(
@@ -193,7 +252,7 @@ def panels(
 ) -> tuple[Figure, Grid]:
     """A figure with empty axes by row and column; above what it shows, below what was measured."""
     figure = Figure(figsize=(WIDTH, height))
-    head, foot = (0.95 if words.legend else 0.5) / height, 0.38 / height
+    head, foot = (1.08 if words.legend else 0.5) / height, 0.38 / height
     figure.set_layout_engine("constrained", rect=(0, foot, 1, 1 - head - foot))
     axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex=share, sharey=share)
     gray: dict[str, Any] = {"fontsize": 7.5, "color": "#555555"}
@@ -209,7 +268,7 @@ def caption(document: dict[str, Any]) -> str:
     where = f"{device['name']} ({device['architecture']}), driver {device['driver'] or 'unknown'}"
     shown = [f"{name} {versions[name]}" for name in ("torch", "cuda", "cudnn", "rnngen")]
     nvcc = f"nvcc: {versions['nvcc']}"
-    return f"{where}, one layer, medians, {document['date']}\n{', '.join(shown)}, {nvcc}"
+    return f"{where}, medians, {document['date']}\n{', '.join(shown)}, {nvcc}"
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import re
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from emulated import plan
 
 import rnngen
+from rnngen import render
 from rnngen.cuda import decide
 from rnngen.model import resolve
 
@@ -21,7 +25,7 @@ WAYS = {"float32": "cluster16", "float16": "cluster8", "bfloat16": "cluster8"}
 def scripts(monkeypatch):
     """What makes something of gpu.json."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = ("gpu", "gpu_systems", "gpu_targets")
+    names = ("gpu", "gpu_floor", "gpu_systems", "gpu_targets")
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -113,3 +117,100 @@ def test_the_way_taken(scripts):
     assert way(["net_input<1>(net_stretch)", "net_step<8>(net_stretch)"]) == "step"
     assert way(["void net_wavefront(net_stretch)"]) == "wavefront"
     assert way(["RNN_blockPersist_step", "gemm_sm90_net_grids"]) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("hidden", "layers"), [(64, 4), (256, 1), (1024, 1)])
+def test_every_way_has_its_kernel(scripts, dtype, hidden, layers):
+    """By the name that a profiler will show."""
+    p = plan(hidden_size=hidden, num_layers=layers, dtype=dtype)
+    kernels = re.findall(r"__global__ void [^{;]*?(net_\w+)\(", render.files(p)["net.cu"])
+    assert {scripts.gpu_systems.way([name]) for name in kernels} - {None} == set(p.ways)
+
+
+DEVICE = {"name": "a device", "architecture": "sm_90", "multiprocessors": 132, "driver": None}
+SIZES, BATCHES = (64, 256, 2048), (1, 8)
+
+
+@pytest.fixture
+def document(scripts):
+    """A gpu.json: every system takes H, B and its own number of nanoseconds a step."""
+    pytest.importorskip("matplotlib")
+    cells = []
+    single = [
+        scripts.gpu.Case(*c, 1024) for c in itertools.product(("lstm", "gru"), SIZES, BATCHES)
+    ]
+    for case in [*single, *scripts.gpu.more(SIZES, (8,))]:
+        found = {}
+        for number, system in enumerate(scripts.gpu_systems.SYSTEMS, 10):
+            step = 1e-9 * (number + case.hidden_size + case.batch) * case.lengths.max()
+            found[system.name] = {"status": "ok", "median_s": step, "min_s": step}
+        cell = asdict(case) | {"flops": case.flops, "results": found}
+        cells.append(cell | scripts.gpu.ratios(cell))
+    versions = dict.fromkeys(("torch", "cuda", "cudnn", "rnngen", "nvcc"), "1.0")
+    return {"date": "today", "device": DEVICE, "versions": versions, "cells": cells}
+
+
+def test_pictures(scripts, document, tmp_path):
+    """Each is written twice, and says what its axes, panels and lines are."""
+    pictures = importlib.import_module("gpu_plot")
+    pictures.draw(document, tmp_path)
+    names = ("kinds", "speedup", "speedup-half", "steps")
+    wanted = [f"gpu-{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(wanted)
+    text = {name: (tmp_path / f"gpu-{name}.svg").read_text() for name in names}
+    words = {name: set(re.findall(r"<!-- (.*) -->", svg)) for name, svg in text.items()}
+    lines = {look.label for look in pictures.LOOKS.values()} | set(pictures.FLOORS.values())
+    lines |= {"microseconds a step", "units H (= inputs I)"}
+    panels = {f"{cell}, B = {batch}" for cell in ("LSTM", "GRU") for batch in BATCHES}
+    assert words["steps"] >= lines | panels | {"predicted, float32"}
+    kinds = ("4 layers", "both directions", "packed sequences")
+    assert words["kinds"] >= lines | {f"{cell}, {k}" for cell in ("LSTM", "GRU") for k in kinds}
+    assert "predicted, float32" not in words["kinds"]
+    for name in ("speedup", "speedup-half"):
+        assert words[name] >= {"sequences B", "units H (= inputs I)", "LSTM, 1,024 steps a call"}
+
+
+def test_lines(scripts, document):
+    """A panel has one for each system, through its times, and a floor at every size."""
+    pictures = importlib.import_module("gpu_plot")
+    single = [c for c in document["cells"] if c["steps"] == 1024]
+    others = [c for c in document["cells"] if c["steps"] == 128]
+    for draw, cells, batch, more in (
+        (pictures.steps, single, 1, 1),
+        (pictures.kinds, others, 8, 0),
+    ):
+        for axes in draw(document, cells).axes[::2]:  # of two columns the first
+            shown = {line.get_label(): line.get_xydata().T.tolist() for line in axes.get_lines()}
+            assert len(shown) == len(axes.get_lines()) == len(pictures.LOOKS) + 2 + more
+            for number, system in enumerate(scripts.gpu_systems.SYSTEMS, 10):
+                sizes, times = shown[pictures.LOOKS[system.name].label]
+                assert tuple(sizes) == SIZES
+                assert times == pytest.approx([1e-3 * (number + h + batch) for h in SIZES])
+            for floor in pictures.FLOORS.values():
+                sizes, times = shown[floor]
+                assert tuple(sizes) == SIZES
+                assert 0.17 < times[0] < times[1] < times[2]
+
+
+def test_floor(scripts):
+    """Latencies of the way that is quickest, and multiply-adds at the device's rate."""
+    floor = scripts.gpu_floor
+
+    def cycles(*args, **more):
+        return floor.seconds(*args, DEVICE, **more) * 1980e6
+
+    assert cycles(4, 32, 1, False) == pytest.approx(30 + 75 + 170 + 60 + 4 * 32 * 32 / 128)
+    many = 4 * 512 * 512 / 128 / 16  # in sixteen multiprocessors, the most of a cluster
+    assert cycles(4, 512, 1, False) == pytest.approx(50 + 75 + 170 + 235 + many)
+    eight = 4 * 1024 * 1024 * 8 / 2048 / 132  # tensor cores take eight sequences, be there one
+    assert cycles(4, 1024, 1, True) == cycles(4, 1024, 8, True) == pytest.approx(1210 + eight)
+    over = 4 * 2048 * 2048 * 4 - 132 * 390 * 1024  # bytes that come from L2 at each step
+    whole = 4 * 2048 * 2048 / 128 / 132
+    assert cycles(4, 2048, 1, False) == pytest.approx(1210 + whole + over / 2800)
+    deep = cycles(4, 64, 1, False, passes=4)
+    assert deep == cycles(4, 64, 1, False)  # each layer in a multiprocessor of its own
+    assert floor.seconds(4, 64, 1, False, DEVICE | {"architecture": "sm_80"}) is None
+    for gates, half, batch in itertools.product((3, 4), (False, True), scripts.gpu.BATCHES):
+        found = [cycles(gates, hidden, batch, half) for hidden in scripts.gpu.SIZES]
+        assert found == sorted(found)

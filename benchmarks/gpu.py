@@ -11,7 +11,8 @@ At the end they are compared with what is hoped for: gpu_targets.py.
 Single layers have every size, batch and length. Four layers, both directions and packed sequences
 have every size, but four batches and one length: the others would take as long as all that is there
 and tell little, since a step of theirs costs what the same step costs in a single layer.
---quick is meant for four minutes on an H100: fewer of all, with a case of every target.
+--quick is meant for four minutes on an H100, all for less than an hour, though no device has run
+them yet: it has fewer of all, with cases of every target.
 """
 
 from __future__ import annotations

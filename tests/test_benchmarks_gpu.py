@@ -60,7 +60,7 @@ def scripts(monkeypatch):
     return SimpleNamespace(gpu=gpu, systems=systems)
 
 
-def test_flow(scripts, monkeypatch, tmp_path):
+def test_flow(scripts, monkeypatch, tmp_path, capsys):
     """Right answers are timed, a wrong one is not; a second run keeps what is there."""
     gpu = scripts.gpu
     cases = [gpu.Case("gru", 8, 2, 3), gpu.Case("lstm", 8, 3, 4, form="packed")]
@@ -76,6 +76,9 @@ def test_flow(scripts, monkeypatch, tmp_path):
         assert all(cell["results"][s.name]["way"] == "sm" for s in scripts.systems.OURS.values())
     assert document["cells"][0]["kernels"]["rnngen"] == {"void net_sm<1>(net_stretch)": 1}
     assert document["targets"][0]["cases"] == 6
+    out = capsys.readouterr().out
+    assert out.startswith("compiling 6 networks on ")
+    assert "\none layer, H <= 128 " in out
 
     cases.append(gpu.Case("gru", 9, 2, 3))
     monkeypatch.setattr(DeviceCall, "answer", wrong(DeviceCall.answer))

@@ -9,8 +9,8 @@ Speed-ups are over torch in the same dtype; in float32 without TF32, which is as
 At the end they are compared with what is hoped for: gpu_targets.py.
 
 Single layers have every size, batch and length. Four layers, both directions and packed sequences
-have every size, but four batches and one length: the others would take as long as all that is there
-and tell little, since a step of theirs costs what the same step costs in a single layer.
+have every size, but four batches and one length: the others would take as long as all that is
+there, and how time grows with batches and lengths is seen in single layers.
 --quick is meant for four minutes on an H100, all for less than an hour, though no device has run
 them yet: it has fewer of all, with cases of every target.
 """
@@ -109,7 +109,8 @@ def begun(options: argparse.Namespace) -> dict[str, Any]:
         if any(earlier[name] != value for name, value in fixed.items()):
             stop("--resume: results of this device, these versions and effort; there are others")
         cells = earlier["cells"]
-    return {"date": host.today()} | fixed | {"targets": [], "cells": cells}
+    judged = {"targets": gpu_targets.verdicts(cells), "cells": cells}
+    return {"date": host.today()} | fixed | judged
 
 
 def grid() -> list[Case]:

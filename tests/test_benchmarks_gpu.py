@@ -87,6 +87,8 @@ def test_flow(scripts, monkeypatch, tmp_path, capsys):
     assert cells[:2] == document["cells"]
     assert cells[2]["results"]["rnngen"]["status"] == "wrong"
     assert cells[2]["speedup"] is None
+    gpu.main(["--out", str(tmp_path), "--resume"])  # nothing is left to do
+    assert json.loads((tmp_path / "gpu.json").read_text())["cells"] == cells
 
 
 def test_calls_are_bound(scripts):

@@ -186,7 +186,7 @@ void kws_worker_serve(kws_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_5b6d053f686098d8",
+    "kws._kws_2c68db5e011481d0",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

@@ -178,7 +178,7 @@ void notebook_gru_worker_serve(notebook_gru_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_0be7bccb541a2871",
+    "notebook_gru._notebook_gru_260a2cbc49f125fb",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

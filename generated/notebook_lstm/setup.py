@@ -179,7 +179,7 @@ void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_5874730ea89a173b",
+    "notebook_lstm._notebook_lstm_477a825081bdcfe7",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

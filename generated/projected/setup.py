@@ -177,7 +177,7 @@ void projected_worker_serve(projected_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_5a3f1c5ec9c691cb",
+    "projected._projected_4c77506b128475e9",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

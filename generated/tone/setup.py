@@ -184,7 +184,7 @@ void tone_worker_serve(tone_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_65f7718f9048d812",
+    "tone._tone_6fad01198b581757",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

@@ -859,24 +859,25 @@ static size_t tone_gather(
 {
     const size_t at = (size_t)pass * call->h_pass;
 
-    g->n = g->longest = 0;
+    g->n = call->B - b < 36 ? call->B - b : 36;
+    g->longest = 0;
     g->shortest = SIZE_MAX;
     g->h_n = call->h_n + at + b * call->h_next;
-    for (; g->n < 36 && b < call->B; g->n++, b++) {
-        const size_t steps = tone_steps(call, b);
+    for (size_t q = 0, n = g->n; q < n; q++) {
+        const size_t steps = tone_steps(call, b + q);
 
-        g->steps[g->n] = steps;
+        g->steps[q] = steps;
         g->longest = steps > g->longest ? steps : g->longest;
         g->shortest = steps < g->shortest ? steps : g->shortest;
-        g->x[g->n] = x + first * k->input;
-        g->y[g->n] = y + first * 16;
-        g->h[g->n] = call->h + at + b * call->h_next;
+        g->x[q] = x + first * k->input;
+        g->y[q] = y + first * 16;
+        g->h[q] = call->h + at + (b + q) * call->h_next;
         first += call->next ? call->next : steps;
     }
     return first;
 }
 
-/* A step of sequence q, `at` rows from its first one, as row r; what it leaves is the next one's h. */
+/* A step of sequence q, `at` rows from its first one, as row r; its y is the next one's h. */
 static inline void tone_place(
     const tone_kernel *k, tone_group *g, size_t q, size_t at, tone_rows *rows, size_t r)
 {
@@ -886,8 +887,8 @@ static inline void tone_place(
     g->h[q] = rows->y[r];
 }
 
-/* Step i of each sequence that has one, as rows from n on; returns how many there are now. Away from
- * the loop over steps, compilers make vectors of the pointers without a loss where they are few. */
+/* Step i of each sequence that has one, as rows from n on; returns how many there are now. Away
+ * from the loop over steps, compilers make vectors of pointers that cost few sequences nothing. */
 static TONE_NOINLINE size_t tone_add(
     const tone_call *call, const tone_kernel *k, tone_group *g, size_t i,
     tone_rows *rows, size_t n)

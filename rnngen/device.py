@@ -30,9 +30,9 @@ _REASONS = {
     100: "a CUDA device; there is none",
     209: _OTHER,
     222: "a driver that knows the PTX of this compiler; it is older",
-    701: "a device that has room for one block of its kernels",
+    701: "a device with shared memory and multiprocessors for its kernels; this one has fewer",
+    720: "as many multiprocessors as the device says it has; MPS or a green context leaves fewer",
 }
-
 
 _ALIGNED = 16  # bytes: parameters begin where a thread reads so many at once
 

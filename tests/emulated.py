@@ -151,6 +151,27 @@ def compiled(p: CudaPlan, change: Callable[[str], str] = str, flags: tuple[str, 
     return library
 
 
+def too_many(text: str) -> str:
+    """Of a grid's .cu file: as many sets of sequences at once as there are, room or not.
+
+    That is what MPS or a green context comes to, where a device says that it has more than it has.
+    """
+    changed, count = re.subn("const int room = .*;", "const int room = 1000;", text)
+    assert count
+    return changed
+
+
+@contextmanager
+def poisoned():
+    """Memory that torch gives without a word of what is in it holds NaN; bytes are 255."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.empty(9).isnan().all()
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def standard() -> Path:
     """The headers of C++ that the shim asks for, read by g++ once and for all."""
     found = re.findall(r"#include <(?!cuda)[\w./]+>", "".join(map(Path.read_text, SHIM.iterdir())))

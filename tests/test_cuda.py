@@ -10,12 +10,25 @@ import pickle
 import re
 import weakref
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from emulated import Emulated, both, compiled, net, plan, sanitized, with_graphs, with_weights
+from emulated import (
+    Emulated,
+    both,
+    compiled,
+    net,
+    plan,
+    poisoned,
+    sanitized,
+    with_graphs,
+    with_weights,
+)
 from nets import errors, module
+from test_cuda_device import KINDS as ON_DEVICE
+from test_cuda_device import SMALL
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -208,9 +221,20 @@ def test_grids_find_room():
         assert "grid" not in name or plan(**both(kind)).grid.resident <= ROOM["grid"]
 
 
+def test_a_device_sees_every_strategy():
+    """Under its name; those of the smoke test in 32 bits or more and in 16."""
+    plans = {name: plan(**{"isa": "native", **kind}) for name, kind in ON_DEVICE.items()}
+    assert {name for name, p in plans.items() if not name.startswith(p.strategy)} == set()
+    small = [plans[name] for name in SMALL]
+    assert {(p.strategy, p.half) for p in small} == set(product(STRATEGIES, (False, True)))
+    assert {p.dtype.name for p in small} == {"float32", "float64", "float16", "bfloat16"}
+
+
 def beside_torch(network):
+    """Answers and scratch are NaN when a call gets them."""
     cases = [replace(case, batch_first=network.spec.batch_first) for case in CASES]
-    return errors(network, *cases)
+    with poisoned():
+        return errors(network, *cases)
 
 
 def quick(fields) -> tuple[pytest.MarkDecorator, ...]:
@@ -283,6 +307,20 @@ def test_a_sequence_does_not_see_its_neighbours(kind, batch):
         alone, h_b = network(x[:, b : b + 1])
         assert torch.equal(output[:, b : b + 1], alone)
         assert torch.equal(h[:, b : b + 1], h_b)
+
+
+@ALL
+@pytest.mark.parametrize("batch", [4, 8])
+def test_nan_stays_in_its_sequence(kind, batch):
+    """Also where a block, a cluster or a tile of products has several sequences at once."""
+    network = net(**both(kind))
+    x = noise(network, 4, batch, 3)
+    clean = flat(network(x))
+    x[1, 2] = torch.nan
+    others = [b for b in range(batch) if b != 2]
+    for ours, before in zip(flat(network(x)), clean, strict=True):
+        assert ours[:, 2].isnan().any()
+        assert torch.equal(ours[:, others], before[:, others])
 
 
 @ALL
@@ -649,16 +687,60 @@ def test_pickled_it_is_a_spec_and_weights():
 
 
 REFUSED = {
-    "a list": (TypeError, lambda: ([[[0.0] * 3]] * 2,)),
-    "another dtype": (ValueError, lambda: (torch.zeros(2, 1, 3, dtype=torch.float64),)),
-    "another device": (RuntimeError, lambda: (torch.zeros(2, 1, 3, device="meta"),)),
-    "width": (RuntimeError, lambda: (torch.zeros(2, 1, 4),)),
-    "no steps": (RuntimeError, lambda: (torch.zeros(0, 1, 3),)),
-    "a gradient": (RuntimeError, lambda: (torch.zeros(2, 1, 3, requires_grad=True),)),
-    "sparse": (RuntimeError, lambda: (torch.zeros(2, 1, 3).to_sparse(),)),
-    "one state": (TypeError, lambda: (torch.zeros(2, 1, 3), torch.zeros(1, 1, 5))),
+    "a list": (
+        (TypeError, "input: a torch tensor on cpu; got list"),
+        lambda: ([[[0.0] * 3]] * 2,),
+    ),
+    "another dtype": (
+        (
+            ValueError,
+            "RNN input dtype (torch.float64) does not match weight dtype (torch.float32). Convert "
+            "input: input.to(torch.float32), or convert model: model.to(torch.float64)",
+        ),
+        lambda: (torch.zeros(2, 1, 3, dtype=torch.float64),),
+    ),
+    "states of another dtype": (
+        (
+            RuntimeError,
+            "RNN hx dtype (torch.float64) does not match weight dtype (torch.float32). Convert "
+            "hx: hx.to(torch.float32), or convert model: model.to(torch.float64)",
+        ),
+        lambda: (torch.zeros(2, 1, 3), (torch.zeros(1, 1, 5, dtype=torch.float64),) * 2),
+    ),
+    "another device": (
+        (
+            RuntimeError,
+            "Input and parameter tensors are not at the same device, found input tensor at meta "
+            "and parameter tensor at cpu",
+        ),
+        lambda: (torch.zeros(2, 1, 3, device="meta"),),
+    ),
+    "width": (
+        (RuntimeError, "input.size(-1) must be equal to input_size. Expected 3, got 4"),
+        lambda: (torch.zeros(2, 1, 4),),
+    ),
+    "no steps": (
+        (RuntimeError, "Expected sequence length to be larger than 0 in RNN"),
+        lambda: (torch.zeros(0, 1, 3),),
+    ),
+    "a gradient": (
+        (
+            RuntimeError,
+            "input: rnngen computes no gradients; detach() the tensor or call under "
+            "torch.no_grad()",
+        ),
+        lambda: (torch.zeros(2, 1, 3, requires_grad=True),),
+    ),
+    "sparse": (
+        (RuntimeError, "input: a dense tensor; got layout torch.sparse_coo"),
+        lambda: (torch.zeros(2, 1, 3).to_sparse(),),
+    ),
+    "one state": (
+        (TypeError, "LSTM: hx is a pair (h_0, c_0); got Tensor"),
+        lambda: (torch.zeros(2, 1, 3), torch.zeros(1, 1, 5)),
+    ),
     "states of another batch": (
-        RuntimeError,
+        (RuntimeError, "Expected hidden[0] size (1, 1, 5), got [1, 2, 5]"),
         lambda: (torch.zeros(2, 1, 3), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))),
     ),
 }
@@ -666,9 +748,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_refusals(what):
-    kind, args = REFUSED[what]
-    with pytest.raises(kind):
+    """Word for word; where torch has words, in those."""
+    (kind, message), args = REFUSED[what]
+    with pytest.raises(kind) as caught:
         net()(*args())
+    assert str(caught.value) == message
 
 
 def test_arrays_that_speak_dlpack():
@@ -733,6 +817,7 @@ def test_samples_are_compiled_without_warnings():
         {"cell": "gru", "input_size": 3, "hidden_size": 150, "isa": "sm_90", "bidirectional": True},
         {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True},
         {"cell": "lstm", "input_size": 17, "hidden_size": 21, "num_layers": 3},
+        {"cell": "gru", "input_size": 5, "hidden_size": 33},
         {"cell": "rnn", "input_size": 3, "hidden_size": 261, "num_layers": 2, "isa": "sm_90"},
         {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "bidirectional": True},
         {"cell": "rnn", "input_size": 33, "hidden_size": 17, "num_layers": 2, "dtype": "float64"},

@@ -1,4 +1,7 @@
-"""CUDA networks on a device: numbers, memory, streams, graphs and what the sanitizer says."""
+"""CUDA networks on a device: numbers, memory, streams, graphs and what the sanitizer says.
+
+`pytest -m smoke` takes a small network of each strategy and kind of numbers, `-m gpu` all.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
-from emulated import both, plan, spec
+from emulated import both, plan, poisoned, spec, too_many
 from nets import CELLS, errors, weights
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnngen
+from rnngen import render
 from rnngen.device import DeviceNetwork
+from rnngen.errors import DeviceError
 from rnngen.validate import Case
+
+pytestmark = pytest.mark.gpu
 
 # Of each strategy; what a device without clusters has instead of them is tested there.
 KINDS = {
@@ -51,7 +59,7 @@ KINDS = {
         "dtype": "bfloat16",
         "isa": "sm_80",
     },
-    "cluster, bfloat16": {"cell": "lstm", "hidden_size": 128, "dtype": "bfloat16"},
+    "cluster, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
     "cluster, float16, weights in shared memory": {
         "cell": "gru",
         "hidden_size": 448,
@@ -65,9 +73,23 @@ KINDS = {
         "bidirectional": True,
     },
     "step, float16": {"cell": "gru", "hidden_size": 2200, "dtype": "float16"},
-    "step, bfloat16, projected": {"cell": "lstm", "proj_size": 7, "dtype": "bfloat16"},
+    "step, bfloat16, projected": {"hidden_size": 40, "proj_size": 7, "dtype": "bfloat16"},
 }
-EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+SMALL = (  # all strategies in 32 bits, in 16, and float64
+    *("sm", "cluster", "grid", "wavefront", "step, projected", "step, float64"),
+    *("sm, float16", "cluster, bfloat16", "grid, float16", "wavefront, float16"),
+    "step, bfloat16, projected",
+)
+
+
+def each(*smoke: str) -> pytest.MarkDecorator:
+    """All kinds, of which some are a smoke test."""
+    marks = {name: (pytest.mark.smoke,) if name in smoke else () for name in KINDS}
+    kinds = [pytest.param(kind, id=name, marks=marks[name]) for name, kind in KINDS.items()]
+    return pytest.mark.parametrize("kind", kinds)
+
+
+EACH, SMOKE = each(), each(*SMALL)
 WIDTHS = {"sm": {"hidden_size": 20}, "cluster": {"hidden_size": 260}}
 WIDTHS |= {f"{k}, 16 bits": {**v, "dtype": "bfloat16"} for k, v in WIDTHS.items()}
 WIDTHS["grid"] = {"hidden_size": 700}
@@ -76,10 +98,13 @@ WIDTHS["grid, 16 bits"] = {"hidden_size": 800, "dtype": "float16"}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def device(nvcc):
-    """What all of these need."""
+def device(nvcc, request):
+    """What all of these need. Networks of the smoke test are compiled side by side."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
+    if any(item.get_closest_marker("smoke") for item in request.session.items):
+        kinds = [KINDS[name] for name in SMALL]
+        nets([f(k) for k in kinds for f in (dict, both, partial(both, num_layers=2))])
 
 
 def nets(many: list[dict]) -> list[DeviceNetwork]:
@@ -158,6 +183,12 @@ def test_sizes_at_which_layouts_change(cell, dtype):
         assert report.ok, (network.spec, report)
 
 
+@SMOKE
+def test_of_each_kind_beside_torch(kind):
+    report = net(**kind).validate()
+    assert report.ok, report
+
+
 def test_the_default_isa():
     """Code for all architectures, this one's among them."""
     assert net(isa="auto", num_layers=2, bidirectional=True).validate().ok
@@ -170,22 +201,19 @@ def test_more_steps_than_a_grid_has_blocks(kind):
     assert report.ok, report
 
 
-@EACH
+@SMOKE
 def test_memory_is_not_read_before_it_is_written(kind):
     """Answers and scratch are NaN when a call gets them."""
     network = net(**both(kind, num_layers=2))
     x, lengths = noise(network, 50, 9, 3), torch.arange(9) * 6 + 2
     expected = network(x), network(x, lengths=lengths)
-    torch.use_deterministic_algorithms(True)  # torch then fills what it gives: NaN; bytes of 255
-    try:
+    with poisoned():
         assert x.new_empty(9).isnan().all()
         assert same(network(x), expected[0])
         assert same(network(x, lengths=lengths), expected[1])
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
-@EACH
+@SMOKE
 def test_the_same_bits_each_time(kind):
     network = net(**both(kind))
     x = noise(network, 40, 200, 3)
@@ -211,7 +239,7 @@ def test_a_sequence_does_not_see_its_neighbours(kind, batch):
                 assert torch.equal(mine[:, 0], all_[: len(mine), b])
 
 
-@EACH
+@SMOKE
 def test_streams(kind):
     """Two side by side do not disturb each other."""
     network = net(**kind)
@@ -239,7 +267,7 @@ def test_a_call_does_not_wait(kind):
         assert not torch.cuda.current_stream().query()
 
 
-@EACH
+@SMOKE
 def test_graphs(kind):
     """Captured, and replayed with other numbers, a call gives what it gives without."""
     network = net(**both(kind, num_layers=2))
@@ -253,7 +281,7 @@ def test_graphs(kind):
     assert all(map(torch.equal, flat(captured), expected))
 
 
-@EACH
+@SMOKE
 def test_bound(kind):
     """The bits of a plain call, from what lies in the buffers then; zeros beyond lengths."""
     network = net(**both(kind, num_layers=2))
@@ -320,6 +348,55 @@ def test_refusals_leave_the_device_usable(place):
     assert same(network(x), before)
 
 
+@pytest.mark.smoke
+def test_a_launch_that_is_refused(monkeypatch):
+    """More blocks that wait for each other than there is room for: the next call is as before."""
+    network = net(**KINDS["grid"])
+    files = render.files(network.plan)
+    changed = {name: too_many(t) if name.endswith(".cu") else t for name, t in files.items()}
+    monkeypatch.setattr(render, "files", lambda plan: changed)
+    greedy = net(**KINDS["grid"])
+    assert greedy.library.path != network.library.path
+    x = noise(network, 3, 1000, 3)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match=r"as many multiprocessors .* got CUDA error 720$"):
+            greedy(x)
+        assert same(greedy(x[:, :1]), network(x[:, :1]))
+    torch.cuda.synchronize()
+
+
+def test_cupy_arrays():
+    """Read on torch's stream when CuPy's, which made them, has come so far."""
+    cupy = pytest.importorskip("cupy")
+    network = net()
+    x = noise(network, 4, 2, 3)
+    expected = network(x)
+    torch.cuda.synchronize()
+    with cupy.cuda.Stream(non_blocking=True), torch.cuda.stream(torch.cuda.Stream()):
+        slow = cupy.zeros((8192, 8192), cupy.float32)
+        array = cupy.empty(x.shape, cupy.float32)
+        for _ in range(20):
+            slow = slow @ slow
+        array[...] = cupy.asarray(x.cpu().numpy()) + slow[0, 0]
+        assert same(network(array), expected)
+
+
+def test_jax_arrays(monkeypatch):
+    """Made by a program that may still run when the array is there."""
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs memory, too
+    jax = pytest.importorskip("jax")
+    if jax.default_backend() != "gpu":
+        pytest.skip("no JAX on a CUDA device here")
+    network = net()
+    x = noise(network, 4, 2, 3)
+    slow = jax.numpy.zeros((8192, 8192))
+    for _ in range(20):
+        slow = slow @ slow
+    array = jax.numpy.asarray(x.cpu().numpy()) + slow[0, 0]
+    with torch.cuda.stream(torch.cuda.Stream()):
+        assert same(network(array), network(x))
+
+
 SCRIPT = """
 import json, sys, torch, rnngen
 fields, shapes = map(json.loads, sys.argv[1:])
@@ -333,7 +410,7 @@ torch.cuda.synchronize()
 
 
 @pytest.mark.parametrize("check", ["memcheck", "racecheck", "synccheck"])
-@EACH
+@each("sm", "cluster", "sm, float16")
 def test_sanitizer(kind, check, tool):
     """Each tensor has memory of its own there, so that nobody's is next to it."""
     program = tool("compute-sanitizer")

@@ -101,7 +101,15 @@ alignas(128) shim_quad SHIM_OF(_shared)[shim_shared_bytes / sizeof(float4)];
 namespace {
 namespace shim {
 
-constexpr size_t most_shared = 227 * 1024, granted = 48 * 1024;
+constexpr size_t granted = 48 * 1024;
+
+/* Bytes of shared memory that a block may be granted: SHIM_SHARED, 227 KB unless it is set. */
+inline size_t most_shared()
+{
+    const char *most = getenv("SHIM_SHARED");
+
+    return most ? (size_t)atoi(most) : 227 * 1024;
+}
 
 inline unsigned char *memory_of(unsigned rank)
 {
@@ -305,7 +313,7 @@ cudaError_t cudaLaunchKernelEx(
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute what, int value)
 {
-    if (value < 0 || (size_t)value > shim::most_shared)
+    if (value < 0 || (size_t)value > shim::most_shared())
         return cudaErrorInvalidValue;
     shim::grants.push_back({reinterpret_cast<const void *>(kernel), what, (size_t)value});
     return cudaSuccess;
@@ -315,7 +323,7 @@ template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(
     int *blocks, Kernel *, int threads, size_t bytes)
 {
-    *blocks = threads <= 1024 && bytes <= shim::most_shared;
+    *blocks = threads <= 1024 && bytes <= shim::most_shared();
     return cudaSuccess;
 }
 
@@ -342,7 +350,7 @@ inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
-    *value = (int)shim::most_shared;
+    *value = (int)shim::most_shared();
     if (attribute == cudaDevAttrClusterLaunch)
         *value = shim::room() > 0;
     if (attribute == cudaDevAttrCooperativeLaunch)
@@ -360,7 +368,7 @@ cudaError_t cudaOccupancyMaxActiveClusters(
 
     const unsigned blocks = shim::cluster(*c);
 
-    *clusters = c->dynamicSmemBytes <= shim::most_shared;
+    *clusters = c->dynamicSmemBytes <= shim::most_shared();
     *clusters *= (int)std::max(1u, shim::processors() / blocks);
     return shim::has_room(at, blocks) ? cudaSuccess : cudaErrorInvalidClusterSize;
 }

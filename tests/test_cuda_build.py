@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,8 @@ NETS = {
     },
     "step gru, bfloat16": {"cell": "gru", "hidden_size": 2300, "dtype": "bfloat16"},
 }
+ROOT = Path(__file__).parents[1]
+STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 GATES = ("-Xptxas", "-v,-warn-spills,-warn-lmem-usage,-Werror", "-Werror", "all-warnings")
 
 
@@ -135,13 +138,17 @@ def test_no_spill_and_no_warning(name, architecture, nvcc):
 @pytest.mark.parametrize(
     ("cell", "isa", "dtype"),  # any two meet
     [
-        (cell, isa, ("float16", "float32")[(n + m) % 2])
+        (cell, isa, ("float16", "float32")[(n + (isa == "sm_90")) % 2])
         for n, cell in enumerate(("lstm", "gru", "rnn"))
-        for m, isa in enumerate(("sm_80", "sm_90", "sm_120"))
+        for isa in ARCHITECTURES
     ],
 )
 def test_no_size_spills(cell, isa, dtype, nvcc):
-    """Over all kinds of layout whose weights fill half of the registers, or nearest to that."""
+    """Over all kinds of layout whose weights fill half of the registers, or nearest to that.
+
+    Of sm_100, whose kinds are those of sm_90 but for two, the fuller ones.
+    """
+    enough = 0.6 if isa == "sm_100" else 0.5
     kinds = {}
     for hidden, layers in product(range(1, 1400), (1, 2)):
         p = plan(cell=cell, hidden_size=hidden, isa=isa, dtype=dtype, num_layers=layers)
@@ -151,15 +158,27 @@ def test_no_size_spills(cell, isa, dtype, nvcc):
             kinds.setdefault(kind, (fit.words / fit.registers, p))
     fullest = max(full for full, _ in kinds.values())
     for full, p in kinds.values():
-        if full >= min(fullest, 1 / 2):
+        if full >= min(fullest, enough):
             cubin(p, nvcc, isa)
 
 
-OWN_LOOP = [name for name in NETS if name.split()[0] in ("sm", "cluster", "grid")]
+READ_TWICE = (  # of each strategy one in 32 bits and one in 16, also for sm_100
+    *("sm lstm", "cluster gru, weights in shared memory", "grid gru, weights in shared memory"),
+    *("sm lstm, float16", "cluster gru, float16", "grid gru, float16, weights in shared memory"),
+    *("wavefront lstm", "wavefront gru, clusters", "wavefront lstm, float16"),
+)
 
 
-@pytest.mark.parametrize("name", OWN_LOOP)
-def test_time_loop(name, nvcc):
+def read(*strategies: str) -> pytest.MarkDecorator:
+    """Networks whose machine code is read, and for which architecture."""
+    names = [name for name in NETS if name.split()[0] in strategies]
+    places = [(name, "sm_90") for name in names]
+    places += [(name, "sm_100") for name in names if name in READ_TWICE]
+    return pytest.mark.parametrize(("name", "architecture"), places)
+
+
+@read("sm", "cluster", "grid")
+def test_time_loop(name, architecture, nvcc):
     """Its machine code reads no weight from memory, and nothing from local memory.
 
     There is one barrier in strategies sm and grid, which polls packets as well and adds up in 16
@@ -167,7 +186,7 @@ def test_time_loop(name, nvcc):
     """
     p = plan(**NETS[name])
     fit = p.residences[0]
-    bodies = machine_code(p, f"{p.name}_{fit.name}", nvcc)
+    bodies = machine_code(p, f"{p.name}_{fit.name}", nvcc, architecture)
     assert len(bodies) == 1 + fit.shares
     for kernel, body in bodies.items():
         grid = isinstance(fit, Grid)
@@ -186,14 +205,14 @@ def test_time_loop(name, nvcc):
         assert len(re.findall(rf"\b{kind}\b", loop)) >= count
 
 
-@pytest.mark.parametrize("name", [name for name in NETS if name.startswith("wavefront")])
-def test_time_loops_of_a_wavefront(name, nvcc):
+@read("wavefront")
+def test_time_loops_of_a_wavefront(name, architecture, nvcc):
     """That over steps of a layer has one barrier, or messages instead; that over products, whose
     sums of columns go from thread to thread in float32, two.
     """
     p = plan(**NETS[name])
     fit = p.residences[0]
-    (body,) = machine_code(p, "net_wavefront", nvcc).values()
+    (body,) = machine_code(p, "net_wavefront", nvcc, architecture).values()
     found = longest_loops(body)[:2]
     sent = [len(re.findall(r"\bSTG\S*STRONG\.GPU\b", loop)) for loop in found]
     cells = 4 if p.half else 1
@@ -219,16 +238,18 @@ def test_time_loops_of_a_wavefront(name, nvcc):
 def test_products_read_four_numbers_at_once(kernel, nvcc):
     """Of 16 columns a thread reads 8 rows and 4 gates each, for 32 products."""
     p = plan(cell="lstm", hidden_size=700, isa="sm_90")
-    (body,) = machine_code(p, kernel, nvcc).values()
+    (body,) = machine_code(p, kernel, nvcc, "sm_90").values()
     loop = longest_loop(body)
     assert len(re.findall(r"\bFFMA\b", loop)) == 16 * 32
     assert len(re.findall(r"\bLDS\.128\b", loop)) == 16 * 3
     assert len(re.findall(r"\bLDS", loop)) <= 16 * 3 + 1
 
 
-def machine_code(p: CudaPlan, kernel: str, nvcc: tuple[str, ...]) -> dict[str, str]:
-    """Of the kernels of that name, for sm_90."""
-    _, code = cubin(p, nvcc, "sm_90")
+def machine_code(
+    p: CudaPlan, kernel: str, nvcc: tuple[str, ...], architecture: str
+) -> dict[str, str]:
+    """Of the kernels of that name."""
+    _, code = cubin(p, nvcc, architecture)
     command = [cuobjdump(), "-sass", str(code)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     functions = {part.splitlines()[0]: part for part in text.split("Function : ")[1:]}
@@ -255,10 +276,13 @@ def longest_loop(sass: str, within: bool = False) -> str:
 
 
 def longest_loops(sass: str) -> list[str]:
-    """All loops, one within another or not. Behind the last exit is only what waits."""
+    """All loops, one within another or not. Behind the last exit, and the branch back of a loop
+    that is left by it, is only what waits.
+    """
     lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(.*?)\s*;", sass)
-    exits = [n for n, (_, text) in enumerate(lines) if text == "EXIT"]
-    lines = lines[: exits[-1]]
+    exits = [n for n, (_, text) in enumerate(lines) if text.endswith("EXIT")]
+    ends = [n for n, (_, text) in enumerate(lines) if text.startswith(("EXIT", "BRA "))]
+    lines = lines[: 1 + min(n for n in ends if n >= exits[-1])]
     spans = [
         (int(at, 16) - int(target[1], 16), int(target[1], 16), int(at, 16))
         for at, text in lines
@@ -287,6 +311,73 @@ def test_module_loads_without_a_device(nvcc, own_cache):
     again = build.shared(p)
     assert again.path == net.library.path
     assert {path.suffix for path in again.path.parent.iterdir()} == {".so", ".json"}
+
+
+def places(nvcc: tuple[str, ...], file: Path) -> tuple[list[str], list[str]]:
+    """Where nvcc has headers and libraries, as options of other compilers; any .cu file will do."""
+    out = subprocess.run([*nvcc, "--dryrun", file], capture_output=True, text=True, check=True)
+    said = dict(re.findall(r"^#\$ (INCLUDES|LIBRARIES)=(.*)$", out.stderr, re.MULTILINE))
+    headers = [word.replace("-I", "-isystem") for word in shlex.split(said["INCLUDES"])]
+    return headers, [*nvcc[1:], *shlex.split(said["LIBRARIES"])]
+
+
+def written(p: CudaPlan, folder: Path) -> None:
+    for name, text in render.files(p).items():
+        (folder / name).write_text(text)
+
+
+def test_a_program_of_someone_s_own(nvcc, gxx, tmp_path):
+    """It has the network and CUDA in it, starts anywhere, and is told what is lacking."""
+    p = plan(isa="sm_90")
+    written(p, tmp_path)
+    headers, libraries = places(nvcc, tmp_path / "net.cu")
+    program = ROOT / "tests" / "cuda" / "embed.cc"
+    link = [*libraries, "-lcudart_static", "-lrt", "-lpthread", "-ldl", "-o", "embed"]
+    for command in (
+        [*nvcc, *p.flags, "-c", "net.cu", "-o", "net.o"],
+        [gxx, *STRICT, *headers, "-I.", "-c", program, "-o", "embed.o"],
+        [gxx, "embed.o", "net.o", *link],
+    ):
+        out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (out.returncode, out.stderr) == (0, ""), command
+    out = subprocess.run([tmp_path / "embed"], capture_output=True, text=True, check=False)
+    if torch.cuda.is_available():
+        assert (out.returncode, out.stdout) == (0, "net: 80 bytes for a step\n")
+    else:
+        assert re.fullmatch(r"net: CUDA error (35|100), [\w ]+\n", out.stdout), out
+    assert out.stderr == ""
+
+
+@pytest.mark.parametrize("standard", ["c99", "c++11"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_header_is_c_and_cpp(dtype, standard, nvcc, cc, gxx, tmp_path):
+    """Without warnings; in C++ beside CUDA's own 16-bit numbers, before or behind."""
+    written(plan(dtype=dtype, num_layers=2), tmp_path)
+    headers, _ = places(nvcc, tmp_path / "net.cu")
+    half, ours = "#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n", '#include "net.h"\n'
+    start = [cc, "-x", "c"] if standard == "c99" else [gxx, "-x", "c++"]
+    command = [*start, f"-std={standard}", *STRICT, *headers, "-I.", "-fsyntax-only", "-"]
+    for text in (ours,) if standard == "c99" else (half + ours, ours + half):
+        subprocess.run(command, cwd=tmp_path, input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize("name", ["wavefront gru, clusters", "grid lstm, bfloat16"])
+def test_a_library_has_three_names_and_cuda_in_it(name, nvcc, tool):
+    """Whoever loads it gets no other names, and needs no library of CUDA to do so."""
+    p = plan(**{**NETS[name], "isa": "sm_90"})
+    library = build.shared(p).path
+
+    def ask(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    nm = tool("nm")
+    exported = ask(nm, "-D", "--defined-only", str(library)).split()[2::3]
+    assert exported == ["net_forward", "net_init", "net_workspace"]
+    lacking = ask(nm, "-D", "--undefined-only", str(library))
+    assert not re.search(r" _*cu", lacking)
+    needed = re.findall(r"NEEDED.*\[(\w+)", ask(tool("readelf"), "-d", str(library)))
+    assert "libc" in needed
+    assert not [library for library in needed if library.startswith("libcu")]
 
 
 def test_package(nvcc, own_cache, tmp_path):

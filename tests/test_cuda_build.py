@@ -316,8 +316,8 @@ def test_module_loads_without_a_device(nvcc, own_cache):
 def places(nvcc: tuple[str, ...], file: Path) -> tuple[list[str], list[str]]:
     """Where nvcc has headers and libraries, as options of other compilers; any .cu file will do."""
     out = subprocess.run([*nvcc, "--dryrun", file], capture_output=True, text=True, check=True)
-    said = dict(re.findall(r"^#\$ (INCLUDES|LIBRARIES)=(.*)$", out.stderr, re.MULTILINE))
-    headers = [word.replace("-I", "-isystem") for word in shlex.split(said["INCLUDES"])]
+    said = dict(re.findall(r"^#\$ (\w+)=(.*)$", out.stderr, re.MULTILINE))
+    headers = shlex.split(said["INCLUDES"].replace("-I", "-isystem") + said["SYSTEM_INCLUDES"])
     return headers, [*nvcc[1:], *shlex.split(said["LIBRARIES"])]
 
 
@@ -432,13 +432,16 @@ def test_compiler_of_the_wheel(monkeypatch, tmp_path, order):
     assert found.command == (str(path), f"-L{path.parents[1] / 'lib'}")
 
 
-def test_nvcc_of_the_wheel_compiles(monkeypatch, own_cache):
-    """PyPI's own, where it is installed beside us."""
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_nvcc_of_the_wheel_compiles(dtype, monkeypatch, own_cache):
+    """PyPI's own, where it is installed beside us; numbers of 16 bits need one wheel more."""
     found = compiler._wheels(TARGETS["cuda"])
     if not found:
         pytest.skip("no nvidia-cuda-nvcc here")
+    if dtype != "float32" and not (Path(found[0][0]).parents[1] / "include" / "nv").exists():
+        pytest.skip("no nvidia-cuda-cccl here")
     monkeypatch.setenv("NVCC", " ".join(found[0]))
-    assert build.shared(plan(isa="sm_90")).path.exists()
+    assert build.shared(plan(isa="sm_90", dtype=dtype)).path.exists()
 
 
 def test_cards(monkeypatch, tmp_path):

@@ -26,6 +26,7 @@ from cpu import of
 from gpu_systems import KINDS
 from plot import CELLS, RESULTS, SPAN, STYLE, WIDTH, Look, Words, scale, values
 from rnngen import strategy
+from rnngen.targets import architectures
 
 LOOKS = {
     "rnngen": Look("rnngen, float32", "rnngen", "#c1272d", "o"),
@@ -232,9 +233,10 @@ def floors(
 
 def forecast(axes: Axes, device: dict[str, Any], cell: str, batch: int, sizes: list[int]) -> None:
     """What the plan expected of networks that stay on the chip."""
+    wanted = architectures("native")
     points = []
     for hidden in sizes:
-        for fit in strategy.choose(GATES[cell], hidden, "native")[:1]:
+        for fit in strategy.choose(GATES[cell], hidden, wanted)[:1]:
             cycles = fit.cycles_at(batch, device["multiprocessors"])
             points.append((hidden, cycles / float(device.get("clock_mhz") or gpu_floor.MHZ)))
     style: dict[str, Any] = {"color": "#999999", "linestyle": (0, (1, 1)), "linewidth": 2.0}

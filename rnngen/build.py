@@ -50,7 +50,7 @@ def library(plans: Sequence[Plan]) -> Library:
 
     They have one isa. Raises BuildError.
     """
-    level = processor.suffix(plans[0].model.spec.isa)
+    level = processor.suffix(plans[0].model.spec.instructions)
     files = {file: text for plan in plans for file, text in _texts(plan).items()}
     declarations = "\n".join(render.declarations(plan) for plan in plans)
     name = render.digested(plans[0].name, files.values())
@@ -79,6 +79,7 @@ def shared(plan: CudaPlan) -> Library:
 
     Raises BuildError.
     """
+    processor.check_card(plan.model.spec.isa)
     files = render.files(plan)
     name = render.module_name([plan])
     cc = compiler.find(plan.target)

@@ -68,7 +68,7 @@ def _foreign(given: Mapping[str, Any]) -> list[Conflict]:
 def _instructions(given: Mapping[str, Any]) -> list[Conflict]:
     """Instructions of another target."""
     isa, target = given.get("isa", "auto"), TARGETS[given.get("target", "c")]
-    if isa in target.isas:
+    if all(name in target.isas for name in ([isa] if isinstance(isa, str) else isa)):
         return []
     *some, last = target.isas
     message = f"{', '.join(some)} or {last} for target {target.name}; got {show(isa)}"

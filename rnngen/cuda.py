@@ -11,7 +11,7 @@ from rnngen.model import Model, Pass
 from rnngen.outline import Outline
 from rnngen.plan import Plan
 from rnngen.residence import Residence
-from rnngen.targets import ARCHITECTURES, TARGETS, machine_code
+from rnngen.targets import TARGETS, architectures, machine_code
 
 STRETCH = 16 * 1024 * 1024  # bytes of sums of x at a time: to be read from L2, 40 MB and more
 
@@ -265,10 +265,9 @@ class CudaPlan(Outline):
     @property
     def flags(self) -> tuple[str, ...]:
         """Of nvcc: the language's and the architectures."""
-        isa = self.model.spec.isa
-        if isa == "native":
+        if self.model.spec.isa == "native":
             return (*self.target.flags, "-arch=native")
-        wanted = ARCHITECTURES if isa == "auto" else (isa,)
+        wanted = architectures(self.model.spec.isa)
         others = dict.fromkeys(name for name in ("sm_90", wanted[-1]) if name in wanted)
         ptx = [name.replace("sm", "compute") for name in others]  # of ones between them, and later
         texts = [f"-gencode=arch={name},code={name}" for name in ptx]
@@ -280,14 +279,15 @@ def decide(model: Model) -> Plan | CudaPlan:
     spec = model.spec
     if spec.target == "c":
         return plan.decide(model)
+    wanted = architectures(spec.isa)
     residences: tuple[Residence, ...] = ()
     if spec.dtype != "float64" and not spec.proj_size:
         gates, half = len(model.cell.gates), model.dtype.half
-        sizes = gates, spec.hidden_size, spec.isa, half, spec.num_directions
+        sizes = gates, spec.hidden_size, wanted, half, spec.num_directions
         residences = strategy.choose(*sizes)
         if spec.num_directions == 1:
-            residences = strategy.with_wavefront(residences, spec.num_layers, spec.isa)
-    enough = bool(residences) and strategy.sure(residences[-1], spec.isa)
+            residences = strategy.with_wavefront(residences, spec.num_layers, wanted)
+    enough = bool(residences) and strategy.sure(residences[-1], wanted)
     layers = tuple(_layer(model, number) for number in range(spec.num_layers))
     return CudaPlan(model, TARGETS["cuda"], layers, residences, not enough)
 

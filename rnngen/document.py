@@ -1,13 +1,14 @@
 """Text -> the `field: value` scalars of a spec, each with its place. The only reader of YAML.
 
-Anything in YAML beyond one flat mapping of plain scalars is a problem with a code from rules.py.
+Anything in YAML beyond one flat mapping of plain scalars, or of flat lists of them where a field
+may be one, is a problem with a code from rules.py.
 Events are read one by one, nothing is built from them, and reading ends where it makes no sense.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 
 MAX_BYTES = 64 * 1024  # a spec is a dozen lines
 MAX_FIELDS = 64  # it has fewer, and each unknown one is compared with all
+MAX_ITEMS = 64  # of a list that may be there; the longest has four
 MAX_INSIDE = 256  # parts of a list that should not be there; reading on would cost more and more
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories nobody can see
 
@@ -32,9 +34,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value as written; `plain` if without quotes."""
+    """One value as written, or a list of them; `plain` if without quotes."""
 
-    text: str
+    text: str | list[str]
     plain: bool
     line: int
     column: int
@@ -44,6 +46,7 @@ class Scalar:
 class Document:
     """The fields of a spec in order, where their keys stand, and all that is wrong so far."""
 
+    lists: Collection[str] = ()  # fields that may be one
     values: dict[str, Scalar] = field(default_factory=dict)
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -73,9 +76,12 @@ def decode(data: bytes) -> str | Problem:
     return text
 
 
-def read(text: str) -> Document:
-    """YAML text -> Document. Never raises; what is wrong is in `problems`."""
-    document = Document()
+def read(text: str, lists: Collection[str] = ()) -> Document:
+    """YAML text -> Document. Never raises; what is wrong is in `problems`.
+
+    Fields of the names `lists` may be a list.
+    """
+    document = Document(lists=lists)
     for at, character in enumerate(text):
         if character in "\t\n" or (character == "\r" and text[at + 1 : at + 2] == "\n"):
             continue
@@ -143,8 +149,29 @@ def _pairs(document: Document, events: Iterator[Any]) -> None:
         value = next(events)
         _decorations(document, value)
         if isinstance(key, yaml.ScalarEvent):
+            if isinstance(value, yaml.SequenceStartEvent) and key.value in document.lists:
+                items: Any = _items(document, key.value, events)
+                value = yaml.ScalarEvent(None, None, (True, False), items, value.start_mark)
             _pair(document, key, value)
         _skip(value, events)
+
+
+def _items(document: Document, name: str, events: Iterator[Any]) -> list[str]:
+    """Values up to the end of a list."""
+    items: list[str] = []
+    for item in events:
+        if isinstance(item, yaml.SequenceEndEvent):
+            break
+        _decorations(document, item)
+        if len(items) == MAX_ITEMS:
+            document.add(item.start_mark, "RNN010", f"{name}: at most {MAX_ITEMS} values; got more")
+            raise _EndlessError
+        if not isinstance(item, yaml.ScalarEvent):
+            message = f"{name}: a list of single values; got {_kind(item)}"
+            document.add(item.start_mark, "RNN010", message)
+            raise _EndlessError
+        items.append(item.value)
+    return items
 
 
 def _pair(document: Document, key: Any, value: Any) -> None:
@@ -162,7 +189,8 @@ def _pair(document: Document, key: Any, value: Any) -> None:
     else:
         document.keys[name] = (mark.line + 1, mark.column + 1)
         if not isinstance(value, yaml.AliasEvent):  # an alias has its own problem already
-            message = f"{name}: a single value; got {_kind(value)}"
+            wanted = "a single value or a list" if name in document.lists else "a single value"
+            message = f"{name}: {wanted}; got {_kind(value)}"
             document.add(value.start_mark, "RNN010", message)
 
 

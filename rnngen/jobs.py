@@ -35,7 +35,7 @@ hidden_size: 64         # H
 # dtype: float32        # or float64; for cuda float16 or bfloat16 too
 # target: c             # or cuda
 # isa: auto             # or portable, avx2, avx512, native: vector instructions of x86-64
-#                       # for cuda: sm_80, sm_90, sm_100, sm_120, native
+#                       # for cuda: sm_80, sm_90, sm_100, sm_120, [sm_80, sm_90], native
 # weights: {name}.safetensors
 """
 

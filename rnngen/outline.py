@@ -29,9 +29,7 @@ class Outline:
     @property
     def spec_lines(self) -> tuple[str, ...]:
         """The spec as YAML, what decides the code only."""
-        shown = {True: "true", False: "false"}
-        fields = self.model.spec.public().items()
-        return tuple(f"{k}: {shown[v] if isinstance(v, bool) else v}" for k, v in fields)
+        return tuple(f"{k}: {_yaml(v)}" for k, v in self.model.spec.public().items())
 
     @property
     def dtype(self) -> DType:
@@ -83,3 +81,10 @@ class Outline:
         spec = self.model.spec
         widths = {"h": spec.state_size, "c": spec.hidden_size}
         return {name: widths[name] for name in self.model.cell.states}
+
+
+def _yaml(value: bool | int | float | str | list[str]) -> str:
+    """A value of a spec as its text has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)

@@ -45,7 +45,7 @@ def load(folder: Path, state: Weights | None = None, threads: int = 1) -> AnyNet
     if isinstance(plan, CudaPlan):
         library = build.opened(plan, modules[0])
     else:
-        library = build.load(module, modules[0], level=processor.suffix(spec.isa))
+        library = build.load(module, modules[0], level=processor.suffix(spec.instructions))
     net = run.made(plan, library, threads)
     own = folder / f"{net.spec.name}.safetensors"
     if state is not None or own.exists():

@@ -231,7 +231,7 @@ class Plan(Outline):
         """Of the compiler, whatever the machine: the language's and those of isa."""
         isa = {level.name: level.flags for level in LEVELS}
         isa |= {"auto": (f"-D{self.name.upper()}_DISPATCH",), "portable": (), "native": NATIVE}
-        return (*self.target.flags, *isa[self.model.spec.isa])
+        return (*self.target.flags, *isa[self.model.spec.instructions])
 
     @property
     def sources(self) -> tuple[str, ...]:

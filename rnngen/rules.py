@@ -47,7 +47,7 @@ RULES = {
     ),
     "RNN010": _rule(
         "a spec is one flat list of `field: value`",
-        """No lists, no nested mappings, no second document.""",
+        """No lists but of architectures, for `isa`; no nested mappings, no second document.""",
     ),
     "RNN101": _rule(
         "only known fields",
@@ -89,7 +89,8 @@ RULES = {
     ),
     "RNN109": _rule(
         "instructions belong to their target",
-        """`portable`, `avx2` and `avx512` are for C, the architectures `sm_80` and so on for CUDA.
+        """`portable`, `avx2` and `avx512` are for C, the architectures `sm_80` and so on, and lists
+        of them, for CUDA.
         `auto` is for every processor of the target, `native` for that of this machine.""",
     ),
     "RNN110": _rule(

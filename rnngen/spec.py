@@ -10,19 +10,44 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Strict,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rnngen import conflicts, document
 from rnngen.conflicts import MAX_PASSES, NAME, show
 from rnngen.document import Document, Problem, Scalar
 from rnngen.errors import SpecError
+from rnngen.targets import ARCHITECTURES
 
 MAX_SIZE = 65_536  # of a layer; beyond, the bound on all weights has long been passed
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,8})")
 _NUMBER = re.compile(r"-?([0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})([eE][-+]?[0-9]{1,3})?")
 _SIZE = f"a whole number from 1 to {MAX_SIZE}"
+_LISTS = ("isa",)  # fields that may be one
+
+_Architecture = Literal["sm_80", "sm_90", "sm_100", "sm_120"]
+_Architectures = Annotated[
+    tuple[_Architecture, ...],
+    Strict(False),  # a list will do
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+]
+_Instructions = Literal["auto", "portable", "avx2", "avx512", _Architecture, "native"]
+_Isa = Annotated[
+    Annotated[_Instructions, Tag("one")] | Annotated[_Architectures, Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "one"),
+]
 
 
 def _plain_string(schema: dict[str, Any]) -> None:
@@ -62,12 +87,10 @@ class Spec(BaseModel):
         "float32", description="float32 or float64; float16 or bfloat16 too for target cuda"
     )
     target: Literal["c", "cuda"] = Field("c", description="c or cuda")
-    isa: Literal[
-        "auto", "portable", "avx2", "avx512", "sm_80", "sm_90", "sm_100", "sm_120", "native"
-    ] = Field(
+    isa: _Isa = Field(
         "auto",
         description="auto or native; portable, avx2 or avx512 for target c; sm_80, sm_90, sm_100 "
-        "or sm_120 for target cuda",
+        "or sm_120, or a list of them, each once, for target cuda",
     )
     weights: str | None = Field(
         None,
@@ -75,6 +98,12 @@ class Spec(BaseModel):
         json_schema_extra=_plain_string,
     )
     _folder: Path = PrivateAttr(default=Path())  # the spec's own
+
+    @property
+    def instructions(self) -> str:
+        """`isa` of target c, which is no list."""
+        assert isinstance(self.isa, str)
+        return self.isa
 
     @property
     def num_directions(self) -> int:
@@ -99,7 +128,17 @@ class Spec(BaseModel):
         """The fields that decide the code, in order, without those of other cells."""
         foreign = {"lstm": {"nonlinearity"}, "rnn": {"proj_size"}}
         both = {"nonlinearity", "proj_size"}
-        return self.model_dump(exclude={"weights"} | foreign.get(self.cell, both))
+        return self.model_dump(mode="json", exclude={"weights"} | foreign.get(self.cell, both))
+
+    @field_validator("isa")
+    @classmethod
+    def _in_order(cls, isa: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        """Of a list the order says nothing, and one of a single architecture is that one."""
+        if isinstance(isa, str):
+            return isa
+        if len(set(isa)) < len(isa):
+            raise ValueError("each once")
+        return tuple(sorted(isa, key=ARCHITECTURES.index)) if len(isa) > 1 else isa[0]
 
     @model_validator(mode="after")
     def _consistent(self) -> Spec:
@@ -161,7 +200,7 @@ def _parsed(data: bytes, place: str, folder: Path) -> Spec:
     text = document.decode(data)
     if isinstance(text, Problem):
         raise _error(place, [text])
-    doc = document.read(text)
+    doc = document.read(text, _LISTS)
     if not doc.whole:
         raise _error(place, doc.problems)
     values = {}
@@ -176,7 +215,9 @@ def _parsed(data: bytes, place: str, folder: Path) -> Spec:
 
 
 def _read(name: str, scalar: Scalar) -> Any:
-    """A scalar by the rules of its field, not YAML's; None if it has the wrong kind."""
+    """A value by the rules of its field, not YAML's; None if it has the wrong kind."""
+    if isinstance(scalar.text, list):
+        return scalar.text
     kind: object = Spec.model_fields[name].annotation if name in Spec.model_fields else str
     if kind in (int, bool, float) and not scalar.plain:
         return None

@@ -16,41 +16,45 @@ from math import ceil
 from rnngen.grid import GridQuads, GridTiles
 from rnngen.quads import Quads
 from rnngen.residence import Residence
+from rnngen.targets import ARCHITECTURES
 from rnngen.tiles import Tiles
 from rnngen.wavefront import WavefrontQuads, WavefrontTiles
 
-SHARED = 99 * 1024  # bytes of a block that every architecture since sm_80 has
-MORE_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024}
+# Bytes of shared memory that a block can have.
+SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "sm_120": 99 * 1024}
 BLOCKS = {"sm_90": 16, "sm_100": 16, "sm_120": 8}  # of a cluster at most, where there are clusters
 # Multiprocessors of an A100, of an H100 (SXM) or H200, a B200, an RTX 5080.
 PROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "sm_120": 84}
 PORTABLE = 8  # blocks that every device with clusters has room for
 BETTER = 1.25  # more than those, for which a device may lack room, have to be so much better
-UNKNOWN = ("auto", "native")  # values of isa that leave open which architecture it is
+ROOM = PROCESSORS["sm_80"]  # blocks of a grid for all architectures: a smaller card goes by steps
 MANY = (1, 2, 4)  # sequences that blocks have together in float32
 
 
 def choose(
-    gates: int, hidden: int, isa: str, half: bool = False, directions: int = 1
+    gates: int, hidden: int, wanted: tuple[str, ...], half: bool = False, directions: int = 1
 ) -> tuple[Residence, ...]:
     """The best way to keep weights on the chip, then ways for devices that have no room for it.
 
-    None if weights do not fit; a last one may still be for some devices only, see `sure`.
+    Devices are of the architectures `wanted`. None if weights do not fit; a last one may still be
+    for some devices only, see `sure`.
     """
-    ways = [way for way in _ways(gates, hidden, isa, half) if _fits(way, isa)]
+    ways = [way for way in _ways(gates, hidden, wanted, half) if _fits(way, wanted)]
     chosen: list[Residence] = []
     while ways:
         best = min(ways, key=_cost)
         chosen.append(best)
         most = 1 if best.blocks <= PORTABLE else PORTABLE
-        ways = [] if sure(best, isa) else [way for way in ways if way.blocks <= most]
-    if not (chosen and (sure(chosen[-1], isa) or isa not in UNKNOWN)):
-        grids = [way for way in _grids(gates, hidden, isa, half, directions) if _fits(way, isa)]
-        chosen += sorted(grids, key=_cost)[:1]
+        ways = [] if sure(best, wanted) else [way for way in ways if way.blocks <= most]
+    if not all(any(_has(name, way) for way in chosen) for name in wanted):
+        grids = _grids(gates, hidden, wanted, half, directions)
+        chosen += sorted((way for way in grids if _fits(way, wanted)), key=_cost)[:1]
     return tuple(chosen)
 
 
-def with_wavefront(ways: tuple[Residence, ...], layers: int, isa: str) -> tuple[Residence, ...]:
+def with_wavefront(
+    ways: tuple[Residence, ...], layers: int, wanted: tuple[str, ...]
+) -> tuple[Residence, ...]:
     """All layers at once before the best way to have one after the other, in an sm or cluster."""
     best = ways[0] if ways and layers > 1 else None
     all_of_them: WavefrontQuads | WavefrontTiles
@@ -61,14 +65,15 @@ def with_wavefront(ways: tuple[Residence, ...], layers: int, isa: str) -> tuple[
         all_of_them = WavefrontTiles(best.gates, best.hidden, best.blocks, layers=layers)
     else:
         return ways
-    enough = all_of_them.resident <= PROCESSORS.get(isa, max(PROCESSORS.values()))
-    possible = enough and all_of_them.possible and _fits(all_of_them, isa)
+    enough = all_of_them.resident <= max(PROCESSORS[name] for name in wanted)
+    possible = enough and all_of_them.possible and _fits(all_of_them, wanted)
     return (all_of_them, *ways) if possible else ways
 
 
-def sure(way: Residence, isa: str) -> bool:
-    """Whether every device that `isa` stands for has room for it."""
-    return way.strategy == "sm" or (way.cluster and isa not in UNKNOWN and way.blocks <= PORTABLE)
+def sure(way: Residence, wanted: tuple[str, ...]) -> bool:
+    """Whether every device of these architectures has room for it."""
+    usual = way.strategy == "sm" or (way.cluster and way.blocks <= PORTABLE)
+    return usual and all(_has(name, way) for name in wanted)
 
 
 def _cost(way: Residence) -> float:
@@ -77,17 +82,23 @@ def _cost(way: Residence) -> float:
     return way.cycles * way.each * (BETTER if unusual else 1)
 
 
-def _fits(way: Residence, isa: str) -> bool:
-    """Whether a block has the threads, registers and shared memory."""
-    most = MORE_SHARED.get(isa, SHARED)
-    if way.cluster and isa in UNKNOWN:
-        most = MORE_SHARED["sm_90"]  # asked for when it runs
-    return way.threads <= 512 and way.words > 0 and way.shared <= most
+def _fits(way: Residence, wanted: tuple[str, ...]) -> bool:
+    """Whether a block has the threads, registers and shared memory, in a cluster somewhere: a
+    network for several architectures asks for a cluster when it runs.
+    """
+    room = (any if way.cluster else all)(_has(name, way) for name in wanted)
+    return way.threads <= 512 and way.words > 0 and room
 
 
-def _ways(gates: int, hidden: int, isa: str, half: bool) -> Iterator[Residence]:
-    """All that the architecture has."""
-    most = max(BLOCKS.values()) if isa in UNKNOWN else BLOCKS.get(isa, 1)
+def _has(architecture: str, way: Residence) -> bool:
+    """Whether it has such clusters and as much shared memory."""
+    clusters = not way.cluster or way.blocks <= BLOCKS.get(architecture, 1)
+    return clusters and way.shared <= SHARED[architecture]
+
+
+def _ways(gates: int, hidden: int, wanted: tuple[str, ...], half: bool) -> Iterator[Residence]:
+    """All that some of the architectures have."""
+    most = max(BLOCKS.get(name, 1) for name in wanted)
     for blocks in (n for n in (1, 2, 4, 8, 16) if n <= most):
         if half:
             yield Tiles(gates, hidden, blocks)
@@ -98,10 +109,11 @@ def _ways(gates: int, hidden: int, isa: str, half: bool) -> Iterator[Residence]:
 
 
 def _grids(
-    gates: int, hidden: int, isa: str, half: bool, directions: int
+    gates: int, hidden: int, wanted: tuple[str, ...], half: bool, directions: int
 ) -> Iterator[GridQuads | GridTiles]:
-    """In as many blocks as the device has room for, both directions at once."""
-    most = PROCESSORS.get(isa, min(PROCESSORS["sm_80"], PROCESSORS["sm_90"])) // directions
+    """In as many blocks as all devices have room for, both directions at once."""
+    room = ROOM if wanted == ARCHITECTURES else min(PROCESSORS[name] for name in wanted)
+    most = room // directions
     for units in (16,) if half else range(4, 66, 2):
         blocks = ceil(hidden / units)
         if not 1 < blocks <= most:

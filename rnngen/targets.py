@@ -54,6 +54,13 @@ NATIVE = ("-march=native",)  # flags where code runs on the machine that compile
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 
 
+def architectures(isa: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Those that a spec's isa stands for: all of them where it leaves open which."""
+    if isinstance(isa, str):
+        return (isa,) if isa in ARCHITECTURES else ARCHITECTURES
+    return isa
+
+
 def machine_code(architecture: str) -> str:
     """The flag of nvcc that makes it."""
     return f"-gencode=arch={architecture.replace('sm', 'compute')},code={architecture}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -23,7 +24,7 @@ from rnngen import build, cache, compiler, package, processor, render, run, stra
 from rnngen.cuda import CudaPlan
 from rnngen.errors import BuildError, DeviceError, WeightsError
 from rnngen.grid import Grid
-from rnngen.targets import ARCHITECTURES, TARGETS
+from rnngen.targets import ARCHITECTURES, TARGETS, architectures
 from rnngen.tiles import Tiles
 
 NETS = {
@@ -380,6 +381,64 @@ def test_a_library_has_three_names_and_cuda_in_it(name, nvcc, tool):
     assert not [library for library in needed if library.startswith("libcu")]
 
 
+LISTED = {  # architectures: up to which hidden size an LSTM has which ways, the best first
+    ("sm_80", "sm_90"): {
+        96: ("sm",),
+        128: ("cluster4", "sm"),
+        256: ("cluster8", "grid", "step"),
+        432: ("cluster16", "cluster8", "grid", "step"),
+        576: ("cluster16", "grid", "step"),
+        1344: ("grid", "step"),
+        1345: ("step",),
+    },
+    ("sm_90", "sm_120"): {
+        128: ("cluster4",),
+        256: ("cluster8",),
+        272: ("cluster16", "cluster8"),  # with no more shared memory than an RTX 50 has
+        432: ("cluster16", "cluster8", "grid", "step"),
+        1024: ("grid", "step"),
+        1025: ("step",),
+    },
+    ("sm_90", "sm_100"): {432: ("cluster16", "cluster8"), 576: ("cluster16", "step")},
+    ("sm_80", "sm_120"): {320: ("cluster8", "grid", "step"), 321: ("grid", "step")},
+}
+
+
+@pytest.mark.parametrize("listed", LISTED, ids="-".join)
+def test_a_list_holds_what_each_architecture_needs(listed):
+    """Clusters for those that have them, something else for those that lack them, or the room."""
+    for hidden, ways in LISTED[listed].items():
+        assert plan(hidden_size=hidden, isa=list(listed)).ways == ways
+
+
+def test_flags_of_a_list():
+    """Machine code of each, and PTX of sm_90 and of the last for devices behind them."""
+    code = "-gencode=arch=compute_{0},code=sm_{0}".format
+    ptx = "-gencode=arch=compute_{0},code=compute_{0}".format
+    common = TARGETS["cuda"].flags
+    assert plan(isa=["sm_120", "sm_80"]).flags == (*common, code(80), code(120), ptx(120))
+    flags = (*common, code(80), code(90), code(100), ptx(90), ptx(100))
+    assert plan(isa=["sm_90", "sm_80", "sm_100"]).flags == flags
+    assert plan(isa=list(ARCHITECTURES)).flags == plan().flags
+
+
+def test_a_list_is_compiled(nvcc, own_cache):
+    """For both, and nothing else; the order makes no difference."""
+    orders = ["sm_90", "sm_80"], ["sm_80", "sm_90"]
+    p, twin = (plan(hidden_size=120, cell="rnn", isa=isa) for isa in orders)
+    files = render.files(p)
+    assert files == render.files(twin)
+    assert " *     isa: [sm_80, sm_90]\n" in files["net.cu"]
+    fields = json.loads(render.manifest(p)["manifest.json"])["spec"]
+    assert rnngen.load_spec(fields) == p.model.spec
+    path = build.shared(p).path
+    assert build.shared(twin).path == path
+    command = [cuobjdump(), "-lelf", "-lptx", str(path)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    own = re.findall(r"(?:ELF|PTX) file +\d+: \S*?(sm_\d+)\.(cubin|ptx)", text)
+    assert set(own) == {("sm_80", "cubin"), ("sm_90", "cubin"), ("sm_90", "ptx")}
+
+
 def test_package(nvcc, own_cache, tmp_path):
     p = plan(name="toy", isa="sm_90")
     net = rnngen.compile(p.model.spec, weights(p.model.spec))
@@ -452,6 +511,28 @@ def test_cards(monkeypatch, tmp_path):
     assert processor.cards() == ("NVIDIA H200",)
 
 
+def test_native_needs_a_card(monkeypatch, tmp_path, own_cache):
+    """nvcc would make code for its oldest architecture and say so in passing; with a card, this
+    machine's own, it is asked.
+    """
+    asked = []
+    monkeypatch.setattr(compiler.Compiler, "run", lambda *args, **_: asked.append(args[1:]))
+    monkeypatch.setattr(compiler, "find", lambda _: compiler.Compiler(("nvcc",), (), ""))
+    monkeypatch.setattr(processor, "_CARDS", tmp_path)
+    with pytest.raises(BuildError) as caught:
+        build.shared(plan(isa="native"))
+    assert str(caught.value) == (
+        f"isa: native needs an NVIDIA card in this machine; found none in {tmp_path}. Name an "
+        "architecture, such as sm_90, or use auto."
+    )
+    assert not asked
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "information").write_text("Model: NVIDIA H200\n")
+    with pytest.raises(BuildError, match="said that all is well, and there is no"):
+        build.shared(plan(isa="native"))
+    assert "-arch=native" in asked[0]
+
+
 LARGEST = {  # of RNN, GRU and LSTM that stay on the chip: in a cluster or less, in a grid
     "float32": {
         "sm_80": ((256, 152, 128), (2592, 1664, 1344)),
@@ -478,7 +559,7 @@ def test_what_a_chip_holds(gates, isa, dtype):
     sample = {*range(1, 1400, 5), *range(1400, 3400, 50), *largest, *(n + 1 for n in largest)}
     held: dict[bool, set[int]] = {False: set(), True: {0}}
     for hidden in sample - {0}:
-        for fit in strategy.choose(gates, hidden, isa, half=dtype == "float16"):
+        for fit in strategy.choose(gates, hidden, architectures(isa), half=dtype == "float16"):
             grid = isinstance(fit, Grid)
             held[grid].add(hidden)
             assert fit.threads % 128 == 0
@@ -488,7 +569,7 @@ def test_what_a_chip_holds(gates, isa, dtype):
             assert fit.held + fit.rest == all_of_them
             assert (8 * fit.line if tiles else 4 * fit.width) >= hidden
             assert fit.units * fit.active >= hidden > fit.units * (fit.active - 1)
-            assert fit.shared <= strategy.MORE_SHARED["sm_90"]
+            assert fit.shared <= strategy.SHARED["sm_90"]
             most = strategy.PROCESSORS.get(isa, 108) if grid else strategy.BLOCKS.get(isa, 16)
             assert fit.active <= fit.blocks <= most
             assert not fit.cluster or isa != "sm_80"
@@ -518,7 +599,7 @@ def test_layers_at_once(cell, dtype):
 
 def test_many_sequences_take_turns():
     """On 132 multiprocessors there is room for 16 clusters of 8."""
-    (fit,) = strategy.choose(4, 256, "sm_90")
+    (fit,) = strategy.choose(4, 256, ("sm_90",))
     assert (fit.blocks, fit.many) == (8, 4)
     assert fit.cycles_at(16, 132) == fit.cycles
     assert fit.cycles_at(17, 132) == fit.cycles_at(64, 132) == fit.cycles_of_many < 2 * fit.cycles

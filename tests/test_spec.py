@@ -19,7 +19,7 @@ from rnngen import conflicts, document
 from rnngen.errors import SpecError
 from rnngen.resources import text as shipped
 from rnngen.rules import RULES
-from rnngen.spec import Spec, schema
+from rnngen.spec import Spec, retarget, schema
 
 GOOD = "name: toy\ncell: lstm\ninput_size: 8\nhidden_size: 12\n"
 
@@ -72,6 +72,10 @@ def test_values_are_read_as_written():
 
 
 SIZE = "a whole number from 1 to 65536"
+ISA = (
+    "auto or native; portable, avx2 or avx512 for target c; sm_80, sm_90, sm_100 or sm_120, or a "
+    "list of them, each once, for target cuda"
+)
 # One change of the good spec -> the message about it.
 MESSAGES = {
     "name: Toy": "1:7: RNN105 name: [a-z][a-z0-9_]*, at most 48 characters: prefix of files and C "
@@ -113,8 +117,18 @@ MESSAGES = {
     "cuda; got 'float8'",
     "dtype: float16": "5:8: RNN113 dtype: for target cuda; got 'float16' with target c",
     "target: hip": "5:9: RNN104 target: c or cuda; got 'hip'",
-    "isa: sse4": "5:6: RNN104 isa: auto or native; portable, avx2 or avx512 for target c; sm_80, "
-    "sm_90, sm_100 or sm_120 for target cuda; got 'sse4'",
+    "isa: sse4": f"5:6: RNN104 isa: {ISA}; got 'sse4'",
+    "isa: [sm_80, sm_91]": f"5:6: RNN104 isa: {ISA}; got ['sm_80', 'sm_91']",
+    "isa: [auto]": f"5:6: RNN104 isa: {ISA}; got ['auto']",
+    "isa: []": f"5:6: RNN104 isa: {ISA}; got []",
+    "target: cuda\nisa: [sm_90, sm_80, sm_90]": f"6:6: RNN104 isa: {ISA}; got ['sm_90', 'sm_80', "
+    "'sm_90']",
+    "isa: [sm_80, sm_90]": "5:6: RNN109 isa: auto, portable, avx2, avx512 or native for target c; "
+    "got ['sm_80', 'sm_90']",
+    "isa: [[sm_80]]": "5:7: RNN010 isa: a list of single values; got a list",
+    "isa: {sm_80: sm_90}": "5:6: RNN010 isa: a single value or a list; got a nested mapping",
+    "isa: [&a sm_80, *a]": "5:7: RNN006 no anchors; got '&a'",
+    f"isa: [{'sm_80, ' * 65}]": "5:455: RNN010 isa: at most 64 values; got more",
     "isa: sm_90": "5:6: RNN109 isa: auto, portable, avx2, avx512 or native for target c; got "
     "'sm_90'",
     "target: cuda\nisa: avx2": "6:6: RNN109 isa: auto, sm_80, sm_90, sm_100, sm_120 or native for "
@@ -163,6 +177,22 @@ def test_messages(change):
     wanted = MESSAGES[change]
     line, column, message = wanted.split(":", 2)
     assert f"spec:{line}:{column}:{message}" in refusal("\n".join(lines) + "\n").splitlines()
+
+
+def test_a_list_of_architectures():
+    """Its order says nothing, and one of a single architecture is that one, as text or dict."""
+    cuda = GOOD + "target: cuda\n"
+    s = rnngen.load_spec(cuda + "isa: [sm_120, 'sm_80']")
+    assert s.public()["isa"] == ["sm_80", "sm_120"]
+    same = [cuda + "isa:\n  - sm_80 # A100\n  - sm_120\n", s.public(), {**s.public(), "isa": s.isa}]
+    assert [rnngen.load_spec(source) for source in same] == [s] * 3
+    assert rnngen.load_spec(cuda + "isa: [sm_90]") == rnngen.load_spec(cuda + "isa: sm_90")
+    assert retarget(s, "c").isa == "auto"
+    assert retarget(s, "cuda") is s
+    with pytest.raises(
+        ValueError, match=r"isa: auto, portable.* for target c; got \('sm_80', 'sm_"
+    ):
+        Spec(**{**s.public(), "target": "c"})
 
 
 def test_all_mistakes_at_once_in_order():
@@ -487,6 +517,9 @@ def test_any_yaml(text):
     assert all(line.startswith("spec:") for line in complaints(text + "\n"))
 
 
+LISTS = ((["sm_90", "sm_80"], True), (["sm_90", "sm_90"], False), ([], False), (["avx2"], False))
+
+
 def test_schema_is_shipped_and_valid(update_golden):
     """The file in the wheel is the schema of today, in draft 7, and knows good from bad."""
     wanted = json.dumps(schema(), indent=2) + "\n"
@@ -502,6 +535,8 @@ def test_schema_is_shipped_and_valid(update_golden):
     assert validator.is_valid(rnngen.load_spec(GOOD).public())
     assert validator.is_valid(spec(cell="rnn", weights="w.safetensors").public())
     assert not validator.is_valid(rnngen.load_spec(GOOD).public() | {"hidden_size": 0})
+    for isa, good in LISTS:
+        assert validator.is_valid(rnngen.load_spec(GOOD).public() | {"isa": isa}) == good
     assert not validator.is_valid(rnngen.load_spec(GOOD).public() | {"hiden_size": 1})
     assert not validator.is_valid({"name": "toy"})
     assert not validator.is_valid(rnngen.load_spec(GOOD).public() | {"weights": None})

@@ -1,6 +1,6 @@
 """Quads: a float32 network that stays in multiprocessors, four columns of W_hh at a time.
 
-The figures are predictions for an H200 from its instruction rates; none was measured.
+Cycles are predictions for an H200 from its instruction rates; none was measured.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from math import ceil, log2
 
 from rnngen.residence import SCHEDULERS, WARP, Residence
 
-OWN = 58  # registers of a thread beside its weights and h
+OWN = 58  # registers of a thread beside its weights and h that are enough
 LOADS = 16  # of h on their way, and all gates use each of them
 SUMMING = 12  # more for each sequence beyond the first
+WORKING = 68  # registers beside weights that nvcc takes: addresses, h on its way, a cell
+SLACK = 32  # it moves loads of h ahead as far as registers last, by architecture more or less so
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Quads(Residence):
     many: int = 1
 
     sequences = 1
+    slack = SLACK
 
     @property
     def shares(self) -> bool:
@@ -64,7 +67,7 @@ class Quads(Residence):
         """Who has which weights, for a comment."""
         if self.parts == 1:
             return f"{self.whose}a lane to a unit, with all its rows of W_hh, by quads of columns"
-        every = "2nd" if self.parts == 2 else f"{self.parts}th"
+        every = f"{self.parts}{'nd' if self.parts in (2, 32) else 'th'}"
         return f"{self.whose}{self.parts} lanes to a unit, each with every {every} quad of its W_hh"
 
     @property
@@ -92,6 +95,17 @@ class Quads(Residence):
     def words(self) -> int:
         """Registers of a thread that hold weights."""
         return 4 * self.gates * self.held
+
+    def working(self, sequences: int) -> int:
+        """Registers beside weights, predicted: sums and parts of them for each further sequence."""
+        fetched = LOADS // self.gates if self.rest else 0
+        return WORKING + fetched + 2 * self.gates * (sequences - 1)
+
+    @property
+    def budget(self) -> str:
+        """What it takes of a thread's registers, for a comment."""
+        more = f", {self.predicted(self.many)} with {self.many} sequences" if self.shares else ""
+        return super().budget + more
 
     @property
     def rest(self) -> int:

@@ -1,6 +1,7 @@
 """Residence: what of a multiprocessor a network takes that stays in it, and how long a step is.
 
-The figures are predictions for an H200 from its instruction rates; none was measured.
+Cycles are predictions for an H200 from its instruction rates; none was measured. Registers are
+predictions as well, of what nvcc takes: tests hold it to them.
 """
 
 from __future__ import annotations
@@ -98,9 +99,43 @@ class Residence(ABC):
         """Registers of a thread that hold weights."""
 
     @property
+    def weights(self) -> int:
+        """The same of a thread that holds most of them."""
+        return self.words
+
+    @abstractmethod
+    def working(self, sequences: int) -> int:
+        """Registers beside weights, for so many sequences, predicted."""
+
+    @property
+    @abstractmethod
+    def slack(self) -> int:
+        """Registers by which a prediction may be wrong."""
+
+    def predicted(self, sequences: int = 1) -> int:
+        """Registers of a thread for so many sequences."""
+        return min(self.registers, self.weights + self.working(sequences))
+
+    @property
     @abstractmethod
     def shared(self) -> int:
         """Bytes of shared memory."""
+
+    @property
+    def resident(self) -> int:
+        """Blocks that have to be there at once."""
+        return self.blocks
+
+    @property
+    def room(self) -> str:
+        """What it takes of a device, for a comment."""
+        where = f"each of {self.resident} blocks" if self.resident > 1 else "a block"
+        return f"{self.threads} threads in {where}, {self.shared} bytes of shared memory"
+
+    @property
+    def budget(self) -> str:
+        """What it takes of a thread's registers, for a comment."""
+        return f"{self.weights} registers of a thread hold weights, of {self.predicted()} predicted"
 
     @property
     @abstractmethod

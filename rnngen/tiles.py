@@ -1,6 +1,6 @@
 """Tiles: a 16-bit network that stays in multiprocessors, sixteen units by tensor cores at a time.
 
-The figures are predictions for an H200 from its instruction rates; none was measured.
+Cycles are predictions for an H200 from its instruction rates; none was measured.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from rnngen.residence import SCHEDULERS, WARP, Residence
 TILED = (48, 8)  # registers of a thread beside its weights: in any case, and for each gate
 EXCHANGING = 24  # more in a cluster: addresses in other blocks, four h
 LOADS = 20  # more where weights come from shared memory: those on their way
+SLACK = 24  # registers more or less that nvcc takes, by architecture
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Tiles(Residence):
 
     sequences = 8  # at a time
     kind = "tensor"
+    slack = SLACK
 
     @property
     def units(self) -> int:
@@ -62,6 +64,10 @@ class Tiles(Residence):
     def words(self) -> int:
         """Registers of a thread that hold weights: two numbers each."""
         return 8 * self.gates * self.held
+
+    def working(self, sequences: int) -> int:
+        """Registers beside weights, predicted, whatever the sequences."""
+        return TILED[0] + TILED[1] * self.gates + (LOADS if self.rest else 0)
 
     @property
     def rest(self) -> int:

@@ -21,6 +21,7 @@ MEETING = 60  # cycles of a barrier and of what waits for shared memory behind i
 FROM_L2 = 64  # bytes that a multiprocessor gets in a cycle
 COLUMNS = 16  # that products add up by themselves: depth of cuda/product.j2
 CHAIN = COLUMNS // 4  # quads of them
+PACKETS = 20  # registers of a thread for them, in 16 bits
 FETCHING = 16  # registers of a thread more, where weights come from shared memory
 
 
@@ -200,6 +201,11 @@ class WavefrontQuads(Wavefront, Quads):
         return (free - FETCHING) // (4 * self.gates) // CHAIN * CHAIN
 
     @property
+    def weights(self) -> int:
+        """Registers that hold weights, of W_hh or of W_ih."""
+        return max(self.words, 4 * self.gates * self.input_held)
+
+    @property
     def input_rest(self) -> int:
         """Quads in shared memory."""
         return self.input_quads - self.input_held
@@ -252,6 +258,10 @@ class WavefrontTiles(Wavefront, Tiles):
         span = 8 * self.gates
         free = self.registers - TILED[0] - (TILED[1] + 4) * self.gates
         return self.spans if span * self.spans <= free else (free - LOADS) // span
+
+    def working(self, sequences: int) -> int:
+        """Registers beside weights, predicted."""
+        return super().working(sequences) + PACKETS
 
     @property
     def alone(self) -> int:

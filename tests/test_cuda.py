@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 import torch
 from emulated import (
+    TWOS,
     Emulated,
     both,
     compiled,
+    in_twos,
     net,
     plan,
     poisoned,
@@ -265,6 +267,16 @@ def test_torch_in_float64(strategy, fields, monkeypatch):
     assert report.ok, report
     if network.plan.half:  # torch rounds every sum
         assert report.error < report.torch_error, report
+
+
+@pytest.mark.parametrize("fields", TWOS, ids=words)
+def test_clusters_of_two(fields, monkeypatch):
+    """No plan has them, and they are as right as others, also where they take turns."""
+    monkeypatch.setenv("SHIM_PROCESSORS", "4")
+    network = with_weights(in_twos(**fields))
+    assert network.plan.ways == ("cluster2",)
+    report = beside_torch(network)
+    assert report.ok, report
 
 
 @ALL

@@ -9,14 +9,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
+from math import prod
 from pathlib import Path
 
 import pytest
 import torch
-from emulated import plan
+from emulated import TWOS, in_twos, plan
 from nets import weights
 
 import rnngen
@@ -102,11 +104,12 @@ def cubin(p: CudaPlan, nvcc: tuple[str, ...], architecture: str) -> tuple[str, P
     return code.with_name("said").read_text(), code
 
 
-def registers(report: str, kernel: str) -> int:
-    """Of a thread, by ptxas; of the largest kernel where there are several of a name."""
+def taken(report: str, kernel: str) -> Iterator[tuple[int, int]]:
+    """Of kernels of that name, for so many sequences: registers of a thread, by ptxas."""
     used = re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", report, re.DOTALL)
-    found = {int(count) for name, count in used if kernel in name}
-    return max(found)
+    for name, count in used:
+        if found := re.match(rf"_Z\d+{kernel}(?:ILi(\d+)E|[v\d])", name):
+            yield int(found[1] or 1), int(count)
 
 
 def everywhere():
@@ -126,13 +129,44 @@ def everywhere():
 
 @pytest.mark.parametrize(("name", "architecture"), list(everywhere()))
 def test_no_spill_and_no_warning(name, architecture, nvcc):
+    """And as many registers as the plan predicts, within its slack; no shared memory but what is
+    asked for when a kernel is launched.
+    """
     p = plan(**NETS[name])
     assert p.strategy == name.split()[0]
     report, _ = cubin(p, nvcc, architecture)
+    as_predicted(p, report, architecture)
+
+
+def as_predicted(p: CudaPlan, report: str, architecture: str) -> None:
+    """Registers and shared memory that ptxas reports are what the plan says."""
+    assert "bytes smem" not in report
     for fit in p.residences:
         if fit.cluster and architecture == "sm_80":
             continue  # empty there
-        assert fit.words < registers(report, f"{p.name}_{fit.name}") <= fit.registers
+        found = list(taken(report, f"{p.name}_{fit.name}"))
+        assert len(found) == 1 + fit.shares
+        for sequences, count in found:
+            assert abs(count - fit.predicted(1 if p.half else sequences)) <= fit.slack
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_launches_ask_for_what_the_plan_has(name):
+    """Threads and bytes of shared memory for the most sequences that there are, as comments say."""
+    p = plan(**NETS[name])
+    text = render.files(p)[f"{p.name}.cu"]
+    for fit in p.residences:
+        kernel = f"{p.name}_{fit.name}"
+        launch = rf"call\.stream, {kernel}(?:<SEQUENCES>)?, grid, (\d+), ([\w<>]+),"
+        ((threads, size),) = re.findall(launch, text)
+        if not size.isdigit():
+            assert size == f"{kernel}_bytes<SEQUENCES>"
+            (size,) = re.findall(rf" {kernel}_bytes = (.*);", text)
+        size = size.replace("SEQUENCES", "8" if p.half else str(fit.many))
+        terms = [prod(map(int, term.split("*"))) for term in size.split("+")]
+        assert (int(threads), sum(terms)) == (fit.threads, fit.shared)
+        assert f" * {fit.room};\n * {fit.budget}.\n" in text
+        assert len(re.findall(rf"__launch_bounds__\({threads}, 1\) {kernel}\(", text)) == 1
 
 
 @pytest.mark.full
@@ -145,7 +179,8 @@ def test_no_spill_and_no_warning(name, architecture, nvcc):
     ],
 )
 def test_no_size_spills(cell, isa, dtype, nvcc):
-    """Over all kinds of layout whose weights fill half of the registers, or nearest to that.
+    """And all are as predicted, over all kinds of layout whose weights fill half of the registers,
+    or nearest to that.
 
     Of sm_100, whose kinds are those of sm_90 but for two, the fuller ones.
     """
@@ -160,7 +195,30 @@ def test_no_size_spills(cell, isa, dtype, nvcc):
     fullest = max(full for full, _ in kinds.values())
     for full, p in kinds.values():
         if full >= min(fullest, enough):
-            cubin(p, nvcc, isa)
+            report, _ = cubin(p, nvcc, isa)
+            as_predicted(p, report, isa)
+
+
+@pytest.mark.parametrize("fields", TWOS, ids=lambda fields: "-".join(map(str, fields.values())))
+def test_clusters_of_two(fields, nvcc):
+    """What no plan has spills neither, and sends messages instead of meeting at a barrier."""
+    p = in_twos(**fields)
+    for architecture in ("sm_90", "sm_120"):
+        report, _ = cubin(p, nvcc, architecture)
+        as_predicted(p, report, architecture)
+    for body in machine_code(p, "net_cluster2", nvcc).values():
+        loop = longest_loop(body)
+        assert re.search(r"\bSTAS\b", loop)
+        assert not re.search(r"\b(BAR\.|LDL|STL|UCGABAR_\w+)", loop)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("gates", [1, 3, 4])
+def test_clusters_of_two_cost_more(gates, half):
+    """One block, or four, is predicted to be better at every size: none has two."""
+    for hidden, isa in product(range(1, 700), ("sm_90", "sm_120")):
+        ways = strategy.choose(gates, hidden, (isa,), half)
+        assert not [fit for fit in ways if fit.cluster and fit.blocks == 2]
 
 
 READ_TWICE = (  # of each strategy one in 32 bits and one in 16, also for sm_100

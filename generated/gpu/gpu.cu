@@ -354,6 +354,8 @@ inline __device__ real gpu_dot(float4 a, float4 b, real sum)
 }
 
 /* 2 lanes to a unit, each with every 2nd quad of its W_hh.
+ * 256 threads in a block, 1024 bytes of shared memory;
+ * 192 registers of a thread hold weights, of 255 predicted.
  * A stretch of sequence blockIdx.x. States are [1][B][128], NULL is zero.
  * One barrier a step: h is read from one half of its memory and written to the other.
  */

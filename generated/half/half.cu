@@ -480,6 +480,8 @@ static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int thread
 }
 
 /* 64 units to each of 4 blocks; 16 units to a warp, with all of their rows of W_hh.
+ * 128 threads in each of 4 blocks, 75792 bytes of shared memory;
+ * 128 registers of a thread hold weights, of 228 predicted.
  * A stretch of eight sequences, blockIdx.x / 4.
  * States are [1][B][256], NULL is zero.
  * h is read from one half of its memory while all blocks fill the other, by messages that an

@@ -98,11 +98,6 @@ class Residence(ABC):
     def words(self) -> int:
         """Registers of a thread that hold weights."""
 
-    @property
-    def weights(self) -> int:
-        """The same of a thread that holds most of them."""
-        return self.words
-
     @abstractmethod
     def working(self, sequences: int) -> int:
         """Registers beside weights, for so many sequences, predicted."""
@@ -114,7 +109,7 @@ class Residence(ABC):
 
     def predicted(self, sequences: int = 1) -> int:
         """Registers of a thread for so many sequences."""
-        return min(self.registers, self.weights + self.working(sequences))
+        return min(self.registers, self.words + self.working(sequences))
 
     @property
     @abstractmethod
@@ -135,7 +130,7 @@ class Residence(ABC):
     @property
     def budget(self) -> str:
         """What it takes of a thread's registers, for a comment."""
-        return f"{self.weights} registers of a thread hold weights, of {self.predicted()} predicted"
+        return f"{self.words} registers of a thread hold weights, of {self.predicted()} predicted"
 
     @property
     @abstractmethod

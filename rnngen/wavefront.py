@@ -201,11 +201,6 @@ class WavefrontQuads(Wavefront, Quads):
         return (free - FETCHING) // (4 * self.gates) // CHAIN * CHAIN
 
     @property
-    def weights(self) -> int:
-        """Registers that hold weights, of W_hh or of W_ih."""
-        return max(self.words, 4 * self.gates * self.input_held)
-
-    @property
     def input_rest(self) -> int:
         """Quads in shared memory."""
         return self.input_quads - self.input_held

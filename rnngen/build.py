@@ -79,7 +79,6 @@ def shared(plan: CudaPlan) -> Library:
 
     Raises BuildError.
     """
-    processor.check_card(plan.model.spec.isa)
     files = render.files(plan)
     name = render.module_name([plan])
     cc = compiler.find(plan.target)
@@ -107,7 +106,12 @@ def _nvcc(folder: Path, source: Source, cc: Compiler, units: Sequence[str]) -> i
     for file, text in source.files.items():
         (folder / file).write_text(text)
     library = f"{source.name}.so"
-    cc.run(*source.flags, *cc.flags, "-shared", "-o", library, *units, folder=folder)
+    said = cc.run(*source.flags, *cc.flags, "-shared", "-o", library, *units, folder=folder)
+    if "Cannot find valid GPU" in said:  # it has made code for its oldest architecture
+        raise BuildError(
+            "isa: native needs an NVIDIA card in this machine; nvcc found none. Name an "
+            "architecture, such as sm_90, or use auto."
+        )
     _check_made(folder, [library], cc)
     _tidy(folder)
     return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from rnngen.quads import Quads
-from rnngen.residence import SCHEDULERS, WARP, Residence
+from rnngen.residence import SCHEDULERS, WAITING, WARP, Residence
 from rnngen.tiles import LOADS, TILED, Tiles
 
 TALKING = 910  # cycles that h takes through L2 to all blocks and into their shared memory
@@ -175,4 +175,4 @@ class GridTiles(Grid, Tiles):
         shared = (self.kept + self.lanes * self.each) * 16 / 128 + 2 * self.partial * 4 / 128
         rounds = ceil(self.sequences * self.pairs / self.threads / ASKED)
         cells = 10 * 4 * WARP / 16
-        return round(products + shared + cells + self.sending + ASKING * (rounds - 1))
+        return round(WAITING + products + shared + cells + self.sending + ASKING * (rounds - 1))

@@ -29,15 +29,6 @@ def cards() -> tuple[str, ...]:
     return tuple(sorted(line.removeprefix("Model:").strip() for line in models))
 
 
-def check_card(isa: str | tuple[str, ...]) -> None:
-    """Raises BuildError for `native` CUDA without a card: nvcc would guess."""
-    if isa == "native" and not cards():
-        raise BuildError(
-            f"isa: native needs an NVIDIA card in this machine; found none in {_CARDS}. Name an "
-            "architecture, such as sm_90, or use auto."
-        )
-
-
 def best() -> str:
     """The level that a library of all of them picks here."""
     return next((level.name for level in LEVELS if not _lacks(level)), "portable")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, log2
 
-from rnngen.residence import SCHEDULERS, WARP, Residence
+from rnngen.residence import SCHEDULERS, WAITING, WARP, Residence
 
 OWN = 58  # registers of a thread beside its weights and h that are enough
 LOADS = 16  # of h on their way, and all gates use each of them
@@ -166,4 +166,4 @@ class Quads(Residence):
         sums = sequences - 1 + log2(self.parts / sequences)  # that a lane hands to another
         exchange = self.gates * sums * warps + 25 * log2(self.parts)
         cells = 10 * warps * WARP / 16
-        return round(products + shared + exchange + cells + self.sending)
+        return round(WAITING + products + shared + exchange + cells + self.sending)

@@ -14,6 +14,7 @@ REGISTERS = 65_536  # of a multiprocessor, 32 bits each
 MOST = 255  # registers of a thread
 SCHEDULERS = 4  # of a multiprocessor, each one instruction of a warp a cycle
 WARP = 32
+WAITING = 260  # cycles of each step: h is read 30, activations follow each other 170, a barrier 60
 SENDING = 225  # cycles that h takes to another multiprocessor, beyond those of a barrier
 
 

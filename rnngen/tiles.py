@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from rnngen.residence import SCHEDULERS, WARP, Residence
+from rnngen.residence import SCHEDULERS, WAITING, WARP, Residence
 
 TILED = (48, 8)  # registers of a thread beside its weights: in any case, and for each gate
 EXCHANGING = 24  # more in a cluster: addresses in other blocks, four h
@@ -129,4 +129,4 @@ class Tiles(Residence):
         products = 16 * self.gates * self.spans * ceil(warps / SCHEDULERS)
         shared = (self.kept + warps * WARP * self.spans) * 16 / 128
         cells = 4 * 10 * warps * WARP / 16
-        return round(products + shared + cells + self.sending + 60 * self.cluster)
+        return round(WAITING + products + shared + cells + self.sending + 60 * self.cluster)

@@ -10,7 +10,6 @@ import re
 import subprocess
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -25,9 +24,7 @@ from rnngen import build, render
 from rnngen.cuda import CudaPlan, decide
 from rnngen.device import DeviceNetwork
 from rnngen.model import resolve
-from rnngen.quads import Quads
 from rnngen.spec import Spec
-from rnngen.tiles import Tiles
 
 ROOT = Path(__file__).parents[1]
 SHIM = ROOT / "tests" / "cuda" / "include"
@@ -121,22 +118,6 @@ def both(kind: dict, **more) -> dict:
 
 def plan(**fields) -> CudaPlan:
     return decide(resolve(spec(**fields)))
-
-
-TWOS = (  # networks for clusters of two blocks
-    {"cell": "lstm", "hidden_size": 101, "bidirectional": True},
-    {"cell": "gru", "hidden_size": 155, "bias": False},  # weights in shared memory
-    {"cell": "lstm", "hidden_size": 113, "dtype": "float16", "num_layers": 2},
-    {"cell": "gru", "hidden_size": 200, "dtype": "bfloat16"},  # the same
-)
-
-
-def in_twos(**fields) -> CudaPlan:
-    """A plan of such clusters, which no size gets: see test_clusters_of_two_cost_more."""
-    p = plan(isa="sm_90", **fields)
-    sizes = p.gates, p.hidden, 2
-    fit = Tiles(*sizes) if p.half else Quads(*sizes, parts=4, many=4)
-    return replace(p, residences=(fit,), step=False)
 
 
 def net(**fields) -> Emulated:

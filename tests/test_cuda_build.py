@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from emulated import TWOS, in_twos, plan
+from emulated import plan
 from nets import weights
 
 import rnngen
@@ -33,6 +33,7 @@ NETS = {
     "sm lstm": {"cell": "lstm", "input_size": 64, "hidden_size": 96, "bidirectional": True},
     "sm lstm, weights in shared memory": {"cell": "lstm", "hidden_size": 128, "isa": "sm_80"},
     "cluster lstm": {"cell": "lstm", "hidden_size": 256, "bidirectional": True},
+    "cluster lstm, two blocks": {"cell": "lstm", "hidden_size": 101, "bidirectional": True},
     "cluster gru, weights in shared memory": {"cell": "gru", "hidden_size": 448},
     "cluster rnn": {"cell": "rnn", "hidden_size": 256, "nonlinearity": "relu"},
     "grid lstm": {"cell": "lstm", "hidden_size": 1024, "isa": "sm_90"},
@@ -59,6 +60,7 @@ NETS = {
     },
     "sm gru, bfloat16": {"cell": "gru", "hidden_size": 150, "isa": "sm_80", "dtype": "bfloat16"},
     "cluster lstm, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
+    "cluster gru, float16, two blocks": {"cell": "gru", "hidden_size": 155, "dtype": "float16"},
     "cluster gru, float16": {"cell": "gru", "hidden_size": 160, "dtype": "float16"},
     "cluster rnn, float16": {"cell": "rnn", "hidden_size": 512, "dtype": "float16"},
     "step lstm, projected, float16": {"hidden_size": 40, "proj_size": 7, "dtype": "float16"},
@@ -197,28 +199,6 @@ def test_no_size_spills(cell, isa, dtype, nvcc):
         if full >= min(fullest, enough):
             report, _ = cubin(p, nvcc, isa)
             as_predicted(p, report, isa)
-
-
-@pytest.mark.parametrize("fields", TWOS, ids=lambda fields: "-".join(map(str, fields.values())))
-def test_clusters_of_two(fields, nvcc):
-    """What no plan has spills neither, and sends messages instead of meeting at a barrier."""
-    p = in_twos(**fields)
-    for architecture in ("sm_90", "sm_120"):
-        report, _ = cubin(p, nvcc, architecture)
-        as_predicted(p, report, architecture)
-    for body in machine_code(p, "net_cluster2", nvcc).values():
-        loop = longest_loop(body)
-        assert re.search(r"\bSTAS\b", loop)
-        assert not re.search(r"\b(BAR\.|LDL|STL|UCGABAR_\w+)", loop)
-
-
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("gates", [1, 3, 4])
-def test_clusters_of_two_cost_more(gates, half):
-    """One block, or four, is predicted to be better at every size: none has two."""
-    for hidden, isa in product(range(1, 700), ("sm_90", "sm_120")):
-        ways = strategy.choose(gates, hidden, (isa,), half)
-        assert not [fit for fit in ways if fit.cluster and fit.blocks == 2]
 
 
 READ_TWICE = (  # of each strategy one in 32 bits and one in 16, also for sm_100
@@ -569,26 +549,16 @@ def test_cards(monkeypatch, tmp_path):
     assert processor.cards() == ("NVIDIA H200",)
 
 
-def test_native_needs_a_card(monkeypatch, tmp_path, own_cache):
-    """nvcc would make code for its oldest architecture and say so in passing; with a card, this
-    machine's own, it is asked.
-    """
-    asked = []
-    monkeypatch.setattr(compiler.Compiler, "run", lambda *args, **_: asked.append(args[1:]))
-    monkeypatch.setattr(compiler, "find", lambda _: compiler.Compiler(("nvcc",), (), ""))
-    monkeypatch.setattr(processor, "_CARDS", tmp_path)
-    with pytest.raises(BuildError) as caught:
-        build.shared(plan(isa="native"))
-    assert str(caught.value) == (
-        f"isa: native needs an NVIDIA card in this machine; found none in {tmp_path}. Name an "
-        "architecture, such as sm_90, or use auto."
-    )
-    assert not asked
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0" / "information").write_text("Model: NVIDIA H200\n")
-    with pytest.raises(BuildError, match="said that all is well, and there is no"):
-        build.shared(plan(isa="native"))
-    assert "-arch=native" in asked[0]
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_native_needs_a_card(nvcc, own_cache):
+    """nvcc would make code for its oldest architecture and say so in passing; nothing is kept."""
+    for _ in range(2):
+        with pytest.raises(BuildError) as caught:
+            build.shared(plan(isa="native"))
+        assert str(caught.value) == (
+            "isa: native needs an NVIDIA card in this machine; nvcc found none. Name an "
+            "architecture, such as sm_90, or use auto."
+        )
 
 
 LARGEST = {  # of RNN, GRU and LSTM that stay on the chip: in a cluster or less, in a grid
@@ -636,7 +606,7 @@ def test_what_a_chip_holds(gates, isa, dtype):
 
 
 WIDEST = {"float32": {"lstm": 512, "gru": 528, "rnn": 1024}}
-WIDEST["float16"] = {"lstm": 128, "gru": 128, "rnn": 160}
+WIDEST["float16"] = {"lstm": 128, "gru": 128, "rnn": 224}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

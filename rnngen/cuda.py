@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnngen import plan, strategy
-from rnngen.cells import Cell
 from rnngen.grid import Grid
 from rnngen.model import Model, Pass
-from rnngen.outline import Outline
 from rnngen.plan import Plan
+from rnngen.quads import Quads
 from rnngen.residence import Residence
 from rnngen.targets import TARGETS, architectures, machine_code
+from rnngen.words import Words
 
 STRETCH = 16 * 1024 * 1024  # bytes of sums of x at a time: to be read from L2, 40 MB and more
 
@@ -28,7 +28,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class CudaPlan(Outline):
+class CudaPlan(Words):
     """All that a template of the CUDA code may ask."""
 
     layers: tuple[Layer, ...]
@@ -67,6 +67,17 @@ class CudaPlan(Outline):
         return len(self.layers) if self.wavefront else self.directions
 
     @property
+    def parameters(self) -> str:
+        """C: name, and type behind the network's, of what has the weights that a kernel gets."""
+        return "layers" if self.together > 1 else "layer"
+
+    @property
+    def own_layer(self) -> str:
+        """C: a kernel's own layer among those that it gets, where there can be several."""
+        each = "layers.at[d]" if self.bidirectional else "layers.at[0]"
+        return each if self.together > 1 else ""
+
+    @property
     def unusual(self) -> bool:
         """Whether some clusters have more blocks than those that every device has room for."""
         return any(fit.cluster and fit.blocks > strategy.PORTABLE for fit in self.residences)
@@ -77,44 +88,9 @@ class CudaPlan(Outline):
         return len(self.ways) > 1
 
     @property
-    def cell(self) -> Cell:
-        return self.model.cell
-
-    @property
-    def gates(self) -> int:
-        return len(self.cell.gates)
-
-    @property
-    def state(self) -> int:
-        """P, width of h in one direction."""
-        return self.model.spec.state_size
-
-    @property
-    def directions(self) -> int:
-        return self.model.spec.num_directions
-
-    @property
-    def bias(self) -> bool:
-        return self.model.spec.bias
-
-    @property
-    def terms(self) -> tuple[tuple[str, str], ...]:
-        """The cell's sums and, in C, what each is made of: gates of W_ih x, of W_hh h."""
-        place = self.cell.gates.index
-        return tuple(
-            (s.name, " + ".join(f"{vector}[{place(s.gate)}]" for vector in s.reads))
-            for s in self.cell.sums
-        )
-
-    @property
-    def apart(self) -> tuple[int, ...]:
-        """Gates whose bias_hh belongs to W_hh h alone."""
-        return self.split if self.bias else ()
-
-    @property
-    def split(self) -> tuple[int, ...]:
-        """Gates that take W_hh h apart from W_ih x."""
-        return tuple(self.cell.gates.index(g) for g in self.cell.split)
+    def whole(self) -> bool:
+        """Whether rows of weights that stay in float32 have nothing but whole quads."""
+        return all(fit.whole for fit in self.residences if isinstance(fit, Quads))
 
     @property
     def buffers(self) -> tuple[str, ...]:
@@ -127,44 +103,15 @@ class CudaPlan(Outline):
         return self.directions * self.hidden * self.gates
 
     @property
-    def half(self) -> bool:
-        """Whether numbers have 16 bits, for tensor cores to multiply, and sums and cells 32."""
-        return self.dtype.half
-
-    @property
-    def number(self) -> str:
-        """C type of weights, rows and states, which are computed with as `real`."""
-        return "number" if self.half else "real"
-
-    @property
-    def source(self) -> str:
-        """What gives the rows that a thread reads for a product, which may not be those it gets."""
-        return "source" if self.half else "line"
-
-    @property
-    def header(self) -> str:
-        """CUDA's, which has the 16-bit type."""
-        return {"float16": "cuda_fp16.h", "bfloat16": "cuda_bf16.h"}[self.dtype.name]
-
-    @property
-    def mma(self) -> str:
-        """PTX's name of 16-bit numbers."""
-        return {"float16": "f16", "bfloat16": "bf16"}[self.dtype.name]
-
-    @property
-    def own(self) -> str:
-        """The state that a cell adds to and does not only read: c, h or none."""
-        return "".join(self.cell.own)
+    def sums_made(self) -> str:
+        """C: what that number is made of."""
+        factors = (self.hidden, self.gates, self.directions)
+        return " * ".join(str(n) for n in factors if n > 1) or "1"
 
     @property
     def own_row(self) -> int:
         """Reals of that state of one sequence, where numbers would lose too much of it."""
         return self.together * self.hidden if self.half and self.own else 0
-
-    @property
-    def kept_as_real(self) -> str:
-        """What 16-bit networks keep in 32 bits, for a comment."""
-        return f"sums, cells, and {self.own} between steps" if self.own else "sums and cells"
 
     @property
     def narrows(self) -> bool:
@@ -187,7 +134,7 @@ class CudaPlan(Outline):
         """C: type, name and start of what the workspace holds."""
         packets = f"{self.name}_packets(in->B)" if self.wavefront else str(self.packets)
         sizes = [("uint64_t", "packets", packets)] * bool(self.packets)
-        sizes += [("real", "sums", f"(size_t)stretch * in->B * {self.sums_row}")]
+        sizes += [("real", "sums", f"rows * {self.name}_row_sums")]
         sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
         sizes += [(self.number, "spare", f"in->B * {self.spare_row}")] * bool(self.spare_row)
         sizes += [(self.number, name, f"in->T * in->B * {self.output}") for name in self.buffers]
@@ -205,21 +152,20 @@ class CudaPlan(Outline):
         return max((fit.packets for fit in self.residences), default=0)
 
     @property
-    def workspace_row(self) -> int:
-        """Bytes that a step of a sequence takes at most."""
-        reals = (self.sums_row + self.own_row) * self.dtype.real.bytes
-        return reals + (self.spare_row + self.buffers_row) * self.dtype.bytes
+    def workspace_row(self) -> str:
+        """C: bytes that a step of a sequence takes at most."""
+        numbers = self.spare_row + self.buffers_row
+        reals = self.own_row if self.half else numbers
+        sums = f"{self.name}_row_sums"
+        text = f"({sums} + {reals})" if reals else sums
+        more = f" + {numbers} * sizeof(number)" if self.half and numbers else ""
+        return f"{text} * sizeof(real){more}"
 
     @property
     def workspace_numbers(self) -> str:
         """C: how many numbers of it are no sums."""
         spare = [f"B * {self.spare_row}"] * bool(self.spare_row)
         return " + ".join([*spare, *[f"T * B * {self.buffers_row}"] * bool(self.buffers)])
-
-    @property
-    def single(self) -> bool:
-        """Whether it computes in float32, for which the device has instructions of its own."""
-        return self.dtype.real.name == "float32"
 
     def states(self, own: str = "", kinds: bool = False) -> str:
         """C: a layer's states, given and answered, as parameters of a function or arguments.
@@ -236,14 +182,14 @@ class CudaPlan(Outline):
         return ", ".join([*given, *apart, *last])
 
     @property
-    def stretch(self) -> int:
-        """Rows of sums that a stretch of steps has at most, if they are not those of one step."""
-        return max(1, STRETCH // (self.sums_row * self.dtype.real.bytes))
+    def stretch_bytes(self) -> int:
+        """Of sums that a stretch has at most, if they are not those of one step."""
+        return STRETCH
 
     @property
-    def row_strides(self) -> str:
-        """C: rows from step to step and from sequence to sequence in x and y."""
-        return "1, (long long)in->T" if self.model.spec.batch_first else "(long long)in->B, 1"
+    def stretch(self) -> int:
+        """And rows of them."""
+        return max(1, STRETCH // (self.sums_row * self.dtype.real.bytes))
 
     @property
     def sizes(self) -> dict[str, int]:

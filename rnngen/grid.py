@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from rnngen.quads import Quads
-from rnngen.residence import SCHEDULERS, WAITING, WARP, Residence
+from rnngen.residence import BY_PACKETS, SCHEDULERS, WAITING, WARP, Residence
 from rnngen.tiles import LOADS, TILED, Tiles
 
 TALKING = 910  # cycles that h takes through L2 to all blocks and into their shared memory
@@ -27,6 +27,15 @@ class Grid(Residence):
     name = "grid"
 
     directions: int  # that are there at once
+
+    @property
+    def summary(self) -> str:
+        """How it runs, for the head of the file."""
+        return (
+            f"{self.blocks} blocks have up to {self.together} sequences for all steps of the "
+            f"stretch; each keeps W_hh of {self.units} units in {self.kept_in}. h goes from block "
+            f"to block through memory, {BY_PACKETS}"
+        )
 
     @property
     @abstractmethod
@@ -123,6 +132,11 @@ class GridTiles(Grid, Tiles):
     def sharing(self) -> str:
         """Who has which weights, for a comment."""
         return f"{self.whose}{self.splits} warps share the columns of W_hh by spans of 32"
+
+    @property
+    def staff(self) -> str:
+        """Who a block's threads are, for a comment."""
+        return f"{self.splits} warps to 16 units"
 
     @property
     def each(self) -> int:

@@ -71,6 +71,37 @@ class Quads(Residence):
         return f"{self.whose}{self.parts} lanes to a unit, each with every {every} quad of its W_hh"
 
     @property
+    def summary(self) -> str:
+        """How it runs, for the head of the file."""
+        if not self.cluster:
+            return (
+                "a block has one sequence for all steps of the stretch, and its threads keep W_hh "
+                f"in {self.kept_in}, so that no step has to read it again"
+            )
+        many = f", or up to {self.many} where there are more of them," if self.many > 1 else ""
+        return (
+            f"a cluster of {self.blocks} blocks has one sequence{many} for all steps of the "
+            f"stretch; a block keeps W_hh of {self.units} units in {self.kept_in}, and sends their "
+            "h to the others by messages from shared memory to shared memory"
+        )
+
+    @property
+    def staff(self) -> str:
+        """Who a block's threads are, for a comment."""
+        lanes = "a lane" if self.parts == 1 else f"{self.parts} lanes"
+        return f"{lanes} to each of {self.units} units"
+
+    @property
+    def full(self) -> bool:
+        """Whether every thread of every block has a unit."""
+        return self.lanes == self.threads and self.units * self.blocks == self.hidden
+
+    @property
+    def whole(self) -> bool:
+        """Whether lanes read nothing but h: no zeros beyond it."""
+        return 4 * self.width == self.hidden
+
+    @property
     def last(self) -> int:
         """The last unit."""
         return self.hidden - 1
@@ -141,6 +172,12 @@ class Quads(Residence):
     def shared(self) -> int:
         """Bytes of shared memory at most."""
         return self.two * self.many + self.beside
+
+    @property
+    def shared_by(self) -> str:
+        """What is there, for a comment."""
+        weights = f", {self.kept} of weights" if self.rest else ""
+        return f"two h of {self.width} quads{weights}"
 
     @property
     def cycles(self) -> int:

@@ -17,6 +17,9 @@ WARP = 32
 WAITING = 260  # cycles of each step: h is read 30, activations follow each other 170, a barrier 60
 SENDING = 225  # cycles that h takes to another multiprocessor, beyond those of a barrier
 
+# How blocks that are in no cluster hand something on, for a comment.
+BY_PACKETS = "as packets, a value beside the number of its step, so that who waits sees it come"
+
 
 @dataclass(frozen=True)
 class Residence(ABC):
@@ -114,6 +117,11 @@ class Residence(ABC):
 
     @property
     @abstractmethod
+    def rest(self) -> int:
+        """What of a thread's weights is in shared memory, in its own measure."""
+
+    @property
+    @abstractmethod
     def shared(self) -> int:
         """Bytes of shared memory."""
 
@@ -135,6 +143,16 @@ class Residence(ABC):
 
     @property
     @abstractmethod
+    def shared_by(self) -> str:
+        """What is there, for a comment."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """How it runs, for the head of the file."""
+
+    @property
+    @abstractmethod
     def cycles(self) -> int:
         """Of one step, predicted."""
 
@@ -153,6 +171,21 @@ class Residence(ABC):
         """Cycles of one multiprocessor for a step of one sequence, where there are many."""
         sequences, cycles = self.loads[-1]
         return cycles * self.blocks / sequences
+
+    @property
+    def kept_in(self) -> str:
+        """Where weights are, for a comment."""
+        return "registers and shared memory" if self.rest else "registers"
+
+    @property
+    @abstractmethod
+    def staff(self) -> str:
+        """Who a block's threads are, for a comment."""
+
+    @property
+    def idle(self) -> int:
+        """Threads of a block that have no work."""
+        return self.threads - self.lanes
 
     @property
     def whose(self) -> str:

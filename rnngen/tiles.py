@@ -49,6 +49,22 @@ class Tiles(Residence):
         return f"{self.whose}16 units to a warp, with all of their rows of W_hh"
 
     @property
+    def summary(self) -> str:
+        """How it runs, for the head of the file."""
+        whose = "a block has" if not self.cluster else f"a cluster of {self.blocks} blocks has"
+        sends = "; h goes to the other blocks by messages from shared memory to shared memory"
+        return (
+            f"{whose} eight sequences, as many as tensor cores multiply at once, for all steps of "
+            f"the stretch, and its threads keep W_hh in {self.kept_in}, so that no step has to "
+            f"read it again{sends if self.cluster else ''}"
+        )
+
+    @property
+    def staff(self) -> str:
+        """Who a block's threads are, for a comment."""
+        return f"a warp to every 16 of {self.units} units"
+
+    @property
     def spans(self) -> int:
         """Of 32 columns."""
         return ceil(self.hidden / 32)
@@ -115,6 +131,13 @@ class Tiles(Residence):
         """Bytes of shared memory: two h by turns, weights, in a cluster h to send, two barriers."""
         h = 2 * self.sequences * self.line
         return 16 * (h + self.kept + self.staged + self.cluster)
+
+    @property
+    def shared_by(self) -> str:
+        """What is there, for a comment."""
+        weights = ", weights" if self.rest else ""
+        talk = ", h to send, two barriers" if self.cluster else ""
+        return f"two h of eight sequences{weights}{talk}"
 
     @property
     def loads(self) -> tuple[tuple[int, int], ...]:

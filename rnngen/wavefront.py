@@ -1,7 +1,6 @@
-"""Wavefront: all layers of a network at once, each in a multiprocessor or cluster of its own.
+"""Wavefront: all layers at once, each in a multiprocessor or cluster, a step behind the one below.
 
-A layer makes a step as soon as the layer below has made it. The figures are predictions for an H200
-from its instruction rates; none was measured.
+The figures are predictions for an H200 from its instruction rates; none was measured.
 """
 
 from __future__ import annotations
@@ -13,29 +12,23 @@ from math import ceil
 from rnngen.grid import MOST
 from rnngen.quads import LOADS as LOADED
 from rnngen.quads import OWN, Quads
-from rnngen.residence import SCHEDULERS, WARP, Residence
+from rnngen.residence import BY_PACKETS, SCHEDULERS, WARP, Residence
 from rnngen.tiles import LOADS, TILED, Tiles
 
 FOLLOWING = 60  # cycles of a step beside those of a layer alone: packets asked for and counted
 MEETING = 60  # cycles of a barrier and of what waits for shared memory behind it
 FROM_L2 = 64  # bytes that a multiprocessor gets in a cycle
-COLUMNS = 16  # that products add up by themselves: depth of cuda/product.j2
+COLUMNS = 16  # that products add up by themselves: those of a tile in cuda/product.j2
 CHAIN = COLUMNS // 4  # quads of them
 PACKETS = 20  # registers of a thread for them, in 16 bits
 FETCHING = 16  # registers of a thread more, where weights come from shared memory
 
 
 class Wavefront(Residence):
-    """A layer as strategy sm or cluster has it, and as many blocks that multiply its x.
+    """A layer as strategy sm or cluster has it; as many blocks for its x, but for the lowest."""
 
-    Of the lowest layer its sums are there before.
-    """
-
-    strategy = "wavefront"
-    name = "wavefront"
-    kernel = "wavefront"
+    strategy = name = kernel = launched = "wavefront"
     shares = False
-    launched = "wavefront"
     ring = 32  # steps of which h and sums can be on their way
     half = ring // 2
 
@@ -45,6 +38,15 @@ class Wavefront(Residence):
     def layered(self) -> str:
         """The kernel that has layer by layer, behind the network's name."""
         return f"cluster{self.blocks}" if self.cluster else "sm"
+
+    @property
+    def summary(self) -> str:
+        """How it runs, for the head of the file."""
+        who = f"a cluster of {self.blocks} blocks" if self.cluster else "a block"
+        return (
+            f"all {self.layers} layers at once. Each has {who} for W_hh and, but for the lowest, one "
+            f"for W_ih, a step behind the layer below. h and sums of x go up in memory, {BY_PACKETS}"
+        )
 
     @property
     def top(self) -> int:
@@ -219,6 +221,10 @@ class WavefrontQuads(Wavefront, Quads):
     def spaces(self) -> int:
         """Pairs of values from one sequence's h to the next in shared memory."""
         return 2 * self.input_width
+
+    @property
+    def whole(self) -> bool:
+        return super().whole and 4 * self.input_width == self.hidden
 
     @property
     def possible(self) -> bool:

@@ -32,7 +32,7 @@ from test_cuda_device import SMALL
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnngen import cuda, tensors
+from rnngen import cuda, render, tensors
 from rnngen.errors import DeviceError
 from rnngen.grid import GridTiles
 from rnngen.validate import Case
@@ -827,6 +827,24 @@ def test_too_large_a_workspace_is_said():
 def test_samples_are_compiled_without_warnings():
     """All warnings are errors where networks are emulated."""
     assert compiled(plan()).exists()
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_lines_are_readable(strategy, bidirectional):
+    """Up to a hundred columns, indented, no trailing blanks, no tabs, no doubled empty lines."""
+    ugly = r"[ \t]\n|\t|\n\n\n|\n\n}|\n(?:const|for|if|int|real|return)\b.*;\n"
+    for fields in STRATEGIES[strategy]:
+        for text in render.files(plan(**{**fields, "bidirectional": bidirectional})).values():
+            assert not re.search(ugly, text)
+            assert not [line for line in text.splitlines() if len(line) > 100]
+
+
+def test_nothing_is_printed_that_does_nothing():
+    """In one direction, of full sizes: no direction, no lane without work, no factor of one."""
+    text = render.files(plan(cell="gru", input_size=64, hidden_size=128))["net.cu"]
+    code = re.sub(r"(?s)/\*.*?\*/", "", text)
+    assert not re.findall(r".*(?:\bd\b|\bidle\b|\blayers\b|\bmin\(| \* 1\b|\(sums\)).*", code)
 
 
 @pytest.mark.full

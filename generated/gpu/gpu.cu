@@ -15,6 +15,23 @@
  *     target: cuda
  *     isa: auto
  */
+
+/*
+ * gpu_forward goes through the sequences by stretches. A stretch is the next steps of all of them,
+ * so many that their sums of x fit into the L2 cache. It has two parts.
+ *
+ * First gpu_input makes the sums of x: W_ih x and biases. No row (one step of one sequence) has to
+ * wait for another, so all of them are one product of matrices, in tiles (gpu_product).
+ *
+ * Then comes the recurrence: W_hh h, then the cell (gpu_cell), where each step has to wait for the
+ * one before. Here it is
+ *
+ * gpu_sm: a block has one sequence for all steps of the stretch, and its threads keep W_hh in
+ * registers, so that no step has to read it again.
+ *
+ * The file has, in this order: activations; a stretch and where its rows are; the cell; the
+ * product; sums of x; launches; the recurrence; the workspace; the calls that gpu.h promises.
+ */
 #include "gpu.h"
 
 #include <limits.h>
@@ -84,50 +101,51 @@ static __device__ __forceinline__ vec vtanh(vec x)
     return gpu_divided(above, below);
 }
 
-/* a * b + c. Of two products the compiler would choose which one it fuses; here it is a * b. */
+/* a * b + c, rounded once. Of a * b + c * d a compiler may fuse either product with the sum, which
+ * gives other bits: this says that it is a * b, so that they do not depend on what it prefers. */
 static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
 
-/* Some steps of one layer, in both directions if it has two: gpu_forward goes through a
- * sequence by stretches, so that the sums of x stay in the cache between two kernels. */
+/* Gates by their numbers, as torch has their rows. */
+constexpr int gpu_r = 0, gpu_z = 1, gpu_n = 2;
+
+/* Sums of x in a row: one for each unit and gate. */
+constexpr int gpu_row_sums = 128 * 3;
+
+/* A stretch: some steps of all sequences in one layer. */
 typedef struct {
     const int *lengths, *starts; /* as in gpu_batch */
     long long step, next; /* rows from step to step, from sequence to sequence, where padded */
     int B;
     int count; /* steps */
-    int first[1]; /* the earliest of them */
+    int first; /* the earliest of them */
     const real *x; /* rows of `width` numbers */
     int width;
-    real *sums; /* of x: [count][B][1][128][3] */
+    real *sums; /* of x: [count][B][128][3] */
     real *y; /* rows of 128 */
 } gpu_stretch;
 
-/* The parameters of a layer, by direction. */
-typedef struct {
-    gpu_layer at[1];
-} gpu_layers;
-
 /* Steps of a sequence that lie in the stretch: the earliest ones. */
-static __device__ __forceinline__ int gpu_count(const gpu_stretch &s, int d, int b)
+static __device__ __forceinline__ int gpu_count(const gpu_stretch &s, int b)
 {
-    const int most = s.lengths ? s.lengths[b] - s.first[d] : s.count;
+    const int most = s.lengths ? s.lengths[b] - s.first : s.count;
 
     return most < 0 ? 0 : most < s.count ? most : s.count;
 }
 
 /* Row of x and y that holds step n of the stretch. */
 static __device__ __forceinline__ long long gpu_row(
-    const gpu_stretch &s, int d, int n, int b)
+    const gpu_stretch &s, int n, int b)
 {
-    const int t = s.first[d] + n;
+    const int t = s.first + n;
 
     return s.starts ? s.starts[t] + (long long)b : t * s.step + b * s.next;
 }
 
 /* Sums of x of one unit; row n * B + b is step n of sequence b. */
 static __device__ __forceinline__ real *gpu_sums(
-    const gpu_stretch &s, int d, long long row, int unit)
+    const gpu_stretch &s, long long row, int unit)
 {
-    return s.sums + ((row * 1 + d) * 128 + unit) * 3;
+    return s.sums + (row * 128 + unit) * 3;
 }
 
 /* Rows beyond a sequence's length are zero, where there are such. */
@@ -144,10 +162,10 @@ static __device__ __forceinline__ bool gpu_padded(const gpu_stretch &s)
  */
 static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec h_j)
 {
-    vec n = x[2];
-    vec r = x[0] + h[0];
-    vec z = x[1] + h[1];
-    vec n_h = h[2];
+    vec n = x[gpu_n];
+    vec r = x[gpu_r] + h[gpu_r];
+    vec z = x[gpu_z] + h[gpu_z];
+    vec n_h = h[gpu_n];
 
     n = vfma(vsigmoid(r), n_h, n);
     n = vtanh(n);
@@ -156,55 +174,66 @@ static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec
     return h_j;
 }
 
-/* A block of 128 threads makes 8 * ROWS rows by 16 units, 16 columns at a time in shared memory.
- * Thread (p, q) has unit q and ROWS rows from p * ROWS on. Its rows lie side by side there, and so do
- * the gates of a unit, four by four, so that it reads four numbers at once; lines are four numbers
- * longer than need be, off each other's banks. Columns are added up 16 by 16, so that no chain of
- * additions grows with the width, and in one order whatever ROWS is, so that a row's bits do not
- * depend on it. */
-constexpr int gpu_units = 16, gpu_lines = 8, gpu_depth = 16;
-template <int ROWS> constexpr int gpu_pairs = ROWS; /* of a row and a unit, in a thread */
-template <int ROWS> constexpr int gpu_across = gpu_lines * ROWS + 4; /* a line of rows */
-template <int GATES> constexpr int gpu_place = GATES == 1 ? 1 : 4; /* of a unit, in a line */
-template <int GATES> constexpr int gpu_along = gpu_units * gpu_place<GATES> + 4;
+/* The product of a matrix (weights) and many rows (x or h). A block has 8 * ROWS rows and 16 units:
+ * 8 groups of 16 threads, a group for every ROWS rows, a thread in it for each unit. They go
+ * through the columns 16 at a time: together they copy them to shared memory, a tile, then each
+ * multiplies. A tile is added up by itself, so that no chain of additions grows with the width, and
+ * in one order whatever ROWS is, so that a row's bits do not depend on it. */
+constexpr int gpu_groups = 8, gpu_block_units = 16, gpu_columns = 16;
+template <int ROWS> constexpr int gpu_block_rows = gpu_groups * ROWS;
+constexpr int gpu_product_threads = gpu_groups * gpu_block_units;
+/* Room for a unit's gates in a tile: four, if there are several, which a thread reads at once. */
+template <int GATES> constexpr int gpu_gate_space = GATES == 1 ? 1 : 4;
 
-/* Row of a thread's pair, and its unit. */
-template <int ROWS> static __device__ __forceinline__ int gpu_line(int pair)
+/* Columns of rows and weights. They are four numbers longer than need be, so that those that
+ * threads write side by side begin in different banks. */
+template <int ROWS, int GATES> struct gpu_tile {
+    real x[gpu_columns][gpu_block_rows<ROWS> + 4]; /* [column][row] */
+    /* [column][unit][gate] */
+    real w[gpu_columns][gpu_block_units + 4 / gpu_gate_space<GATES>][gpu_gate_space<GATES>];
+};
+
+/* The r-th row of a thread's group. */
+template <int ROWS> static __device__ __forceinline__ int gpu_own_row(int r)
 {
-    const int p = (int)(blockIdx.x * gpu_lines + threadIdx.x / gpu_units);
+    const int group = (int)threadIdx.x / gpu_block_units;
 
-    return p * ROWS + pair;
+    return ((int)blockIdx.x * gpu_groups + group) * ROWS + r;
 }
 
-static __device__ __forceinline__ int gpu_unit(int)
+/* A thread's unit. */
+static __device__ __forceinline__ int gpu_own_unit()
 {
-    return (int)(blockIdx.y * gpu_units + threadIdx.x % gpu_units);
+    return (int)blockIdx.y * gpu_block_units + (int)threadIdx.x % gpu_block_units;
 }
 
-/* sum[row][gate] += matrix[gate * units + unit] . from[row]; rows that are NULL give zero. */
+/* sum[row][gate] += matrix[gate * units + unit] . from[row] over `width` columns, for the rows of a
+ * thread's group and its unit; rows that are NULL give zero. */
 template <int ROWS, int GATES>
 static __device__ __forceinline__ void gpu_product(
     const real *const (&from)[ROWS], const real *matrix, int units, int width,
     real (&sum)[ROWS][GATES])
 {
     extern __shared__ float4 gpu_shared[];
-    const auto x = reinterpret_cast<real(*)[gpu_across<ROWS>]>(gpu_shared);
-    const auto w = reinterpret_cast<real(*)[gpu_along<GATES>]>(x + gpu_depth);
-    const int p = (int)threadIdx.x / gpu_units, q = (int)threadIdx.x % gpu_units;
-    constexpr int turns = gpu_units / gpu_lines; /* to load all units */
-    real x_ahead[ROWS], w_ahead[turns][GATES]; /* on their way while those before are multiplied */
-    const auto load = [&](int first) {
-        const int k = first + q; /* a column */
+    auto &tile = *reinterpret_cast<gpu_tile<ROWS, GATES> *>(gpu_shared);
+    const int group = (int)threadIdx.x / gpu_block_units, row = group * ROWS; /* its first row */
+    const int unit = (int)threadIdx.x % gpu_block_units;
+    /* To copy, it has one column: of its group's rows, and of every 8th unit from `group` on. */
+    const int column = (int)threadIdx.x % gpu_columns;
+    constexpr int each = gpu_block_units / gpu_groups; /* such units */
+    real next_x[ROWS], next_w[each][GATES]; /* of the next tile, on their way meanwhile */
+    const auto load = [&](int first_column) {
+        const int k = first_column + column;
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            x_ahead[r] = k < width && from[r] ? from[r][k] : 0;
+            next_x[r] = k < width && from[r] ? from[r][k] : 0;
 #pragma unroll
-        for (int u = 0; u < turns; u++) {
-            const int unit = (int)blockIdx.y * gpu_units + p + u * gpu_lines;
-            const real *at = matrix + (long long)unit * width + k;
+        for (int i = 0; i < each; i++) {
+            const int copied = (int)blockIdx.y * gpu_block_units + group + i * gpu_groups;
+            const real *weight = matrix + (long long)copied * width + k;
 #pragma unroll
-            for (int g = 0; g < GATES; g++, at += (long long)units * width)
-                w_ahead[u][g] = k < width && unit < units ? *at : 0;
+            for (int g = 0; g < GATES; g++, weight += (long long)units * width)
+                next_w[i][g] = k < width && copied < units ? *weight : 0;
         }
     };
 
@@ -212,27 +241,27 @@ static __device__ __forceinline__ void gpu_product(
     load(start);
 #pragma unroll 1
     do {
-        __syncthreads();
+        __syncthreads(); /* all have multiplied the tile before: its memory is free */
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            x[q][p * ROWS + r] = x_ahead[r];
+            tile.x[column][row + r] = next_x[r];
 #pragma unroll
-        for (int u = 0; u < turns; u++)
+        for (int i = 0; i < each; i++)
 #pragma unroll
             for (int g = 0; g < GATES; g++)
-                w[q][(p + u * gpu_lines) * gpu_place<GATES> + g] = w_ahead[u][g];
-        __syncthreads();
-        start += gpu_depth;
-        load(start);
+                tile.w[column][group + i * gpu_groups][g] = next_w[i][g];
+        __syncthreads(); /* all have copied theirs: the tile is there */
+        start += gpu_columns;
+        load(start); /* past the width it reads nothing: zeros that nobody takes */
 
         real part[ROWS][GATES] = {};
 #pragma unroll
-        for (int k = 0; k < gpu_depth; k++)
+        for (int k = 0; k < gpu_columns; k++)
 #pragma unroll
             for (int r = 0; r < ROWS; r++)
 #pragma unroll
                 for (int g = 0; g < GATES; g++)
-                    part[r][g] += w[k][q * gpu_place<GATES> + g] * x[k][p * ROWS + r];
+                    part[r][g] += tile.w[k][unit][g] * tile.x[k][row + r];
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
 #pragma unroll
@@ -242,48 +271,43 @@ static __device__ __forceinline__ void gpu_product(
 }
 
 /* Bytes of shared memory that it takes. */
-template <int ROWS, int GATES> constexpr int gpu_product_bytes()
-{
-    return gpu_depth * (gpu_across<ROWS> + gpu_along<GATES>) * (int)sizeof(real);
-}
+template <int ROWS, int GATES> constexpr int gpu_product_bytes = (int)sizeof(gpu_tile<ROWS, GATES>);
 
-/* What the sums of x start from: bias_hh too, but for the gate that takes W_hh h apart. */
+/* The biases in a sum of x: b_ih + b_hh; but b_hn goes with W_hn h, which the cell multiplies. */
 static __device__ __forceinline__ real gpu_input_bias(
     const gpu_layer &layer, int gate, int unit)
 {
     const int row = gate * 128 + unit;
     const real ih = layer.bias_ih[row], hh = layer.bias_hh[row];
 
-    return gate == 2 ? ih : ih + hh;
+    return gate == gpu_n ? ih : ih + hh;
 }
 
 /* Sums of x and biases of a stretch: rows in blockIdx.x, units in y. */
 template <int ROWS>
-static __global__ void __launch_bounds__(128, 1) gpu_input(
-    const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layers layers)
+static __global__ void __launch_bounds__(gpu_product_threads, 1) gpu_input(
+    const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layer layer)
 {
-    const int d = 0;
-    const gpu_layer &layer = layers.at[d];
     const real *from[ROWS];
     bool any = false;
 
     for (int r = 0; r < ROWS; r++) {
-        const int row = gpu_line<ROWS>(r), n = row / s.B, b = row % s.B;
-        const bool there = n < gpu_count(s, d, b);
-        from[r] = there ? s.x + gpu_row(s, d, n, b) * s.width : nullptr;
+        const int row = gpu_own_row<ROWS>(r), n = row / s.B, b = row % s.B;
+        const bool there = n < gpu_count(s, b);
+        from[r] = there ? s.x + gpu_row(s, n, b) * s.width : nullptr;
         any = any || there;
     }
     if (!__syncthreads_or(any))
         return; /* padding only */
 
-    real sum[gpu_pairs<ROWS>][3] = {};
+    real sum[ROWS][3] = {};
     gpu_product(from, layer.weight_ih, 128, s.width, sum);
 #pragma unroll
-    for (int i = 0; i < gpu_pairs<ROWS>; i++) {
-        const int row = gpu_line<ROWS>(i), unit = gpu_unit(i);
+    for (int i = 0; i < ROWS; i++) {
+        const int row = gpu_own_row<ROWS>(i), unit = gpu_own_unit();
         if (unit >= 128 || !from[i])
             continue;
-        real *const to = gpu_sums(s, d, row, unit);
+        real *const to = gpu_sums(s, row, unit);
         for (int g = 0; g < 3; g++)
             to[g] = sum[i][g] + gpu_input_bias(layer, g, unit);
     }
@@ -292,11 +316,12 @@ static __global__ void __launch_bounds__(128, 1) gpu_input(
 /* What all layers of one call share. */
 typedef struct {
     const gpu_batch *in;
-    int stretch; /* steps of one */
-    real *sums;  /* scratch of a stretch */
+    int stretch; /* steps of one, but for the last */
+    real *sums;  /* scratch: sums of x of a stretch */
     cudaStream_t stream;
 } gpu_call;
 
+/* kernel<<<grid, threads, shared, stream>>>(given...) with attributes, if there are any. */
 template <unsigned ATTRIBUTES = 1, class... Wanted, class... Given>
 static cudaError_t gpu_launch(
     cudaStream_t stream, void (*kernel)(Wanted...), dim3 grid, unsigned threads, size_t shared,
@@ -334,47 +359,51 @@ template <class Kernel> static cudaError_t gpu_fits(Kernel *kernel, int threads,
 /* Blocks for the products of so many rows and units. */
 template <int ROWS> static dim3 gpu_blocks(long long rows, int units)
 {
-    const long long across = gpu_lines * ROWS, along = gpu_units;
+    constexpr int high = gpu_block_rows<ROWS>, wide = gpu_block_units;
 
     return dim3(
-        (unsigned)((rows + across - 1) / across), (unsigned)((units + along - 1) / along), 1);
+        (unsigned)((rows + high - 1) / high), (unsigned)((units + wide - 1) / wide));
 }
 
-/* Four columns of a row of W_hh; zero beyond the last. */
+/* A quad is four columns: here of a row of W_hh. */
 inline __device__ float4 gpu_quad(const real *row, int quad)
 {
-    const auto at = [=](int k) { return k < 128 ? row[k] : 0; };
+    const real *const at = row + 4 * quad;
 
-    return make_float4(at(4 * quad), at(4 * quad + 1), at(4 * quad + 2), at(4 * quad + 3));
+    return make_float4(at[0], at[1], at[2], at[3]);
 }
 
+/* sum + a . b */
 inline __device__ real gpu_dot(float4 a, float4 b, real sum)
 {
     return a.w * b.w + (a.z * b.z + (a.y * b.y + (a.x * b.x + sum)));
 }
 
+/* Threads of a block: 2 lanes to each of 128 units.
+ * Launch bounds of one block to a multiprocessor leave each 255 registers; 192 hold weights. */
+constexpr int gpu_sm_threads = 256;
+
 /* 2 lanes to a unit, each with every 2nd quad of its W_hh.
  * 256 threads in a block, 1024 bytes of shared memory;
  * 192 registers of a thread hold weights, of 255 predicted.
  * A stretch of sequence blockIdx.x. States are [1][B][128], NULL is zero.
- * One barrier a step: h is read from one half of its memory and written to the other.
+ * One barrier a step: there is room for two h, of which one is read while the other is written.
  */
-static __global__ void __launch_bounds__(256, 1) gpu_sm(
-    const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layers layers,
+static __global__ void __launch_bounds__(gpu_sm_threads, 1) gpu_sm(
+    const __grid_constant__ gpu_stretch s, const __grid_constant__ gpu_layer layer,
     const real *h_0, real *h_n)
 {
     constexpr int parts = 2; /* lanes to a unit */
     constexpr int held = 16; /* quads of a gate in a lane's registers */
-    constexpr int chain = 4; /* of them added up by themselves: short chains lose less */
-    constexpr int width = 32; /* of h in quads, with zeros beyond 128 */
+    constexpr int chain = 4; /* quads added up by themselves: long chains of sums lose digits */
+    constexpr int width = 32; /* of h in quads */
     extern __shared__ float4 gpu_shared[];
     float4 *const shared = gpu_shared;
-    const int b = (int)blockIdx.x, d = 0;
-    const gpu_layer &layer = layers.at[d];
-    real *const both = reinterpret_cast<real *>(shared);
-    const int lane = (int)threadIdx.x % parts, unit = min((int)threadIdx.x / parts, 127);
-    const bool idle = (int)threadIdx.x >= 256; /* does as the last unit, writes nothing */
-    const long long state = ((long long)d * s.B + b) * 128;
+    const int b = (int)blockIdx.x;
+    const auto h_both = reinterpret_cast<float4(*)[width]>(shared); /* read and written by turns */
+    const int lane = (int)threadIdx.x % parts, unit = (int)threadIdx.x / parts;
+    const bool writes = lane == 0; /* for the unit */
+    const long long state = (long long)b * 128;
     float4 held_w[3][held];
 
 #pragma unroll
@@ -384,21 +413,22 @@ static __global__ void __launch_bounds__(256, 1) gpu_sm(
         for (int q = 0; q < held; q++)
             held_w[g][q] = gpu_quad(row, q * parts + lane);
     }
-    for (int k = (int)threadIdx.x; k < 8 * width; k += 256)
-        both[k] = h_0 && k < 128 ? h_0[state + k] : 0;
-    const real bias = layer.bias_hh[2 * 128 + unit];
-    real h_j = h_0 ? h_0[state + unit] : 0;
-    const int count = gpu_count(s, d, b);
-    const real *x = gpu_sums(s, d, b, unit);
-    const long long onward = (long long)s.B * 384;
+    /* b_hn goes with W_hn h, which the cell multiplies */
+    const real bias = layer.bias_hh[gpu_n * 128 + unit];
+    real h_j = h_0 ? h_0[state + unit] : 0; /* its own, in each lane of a unit */
+    if (writes)
+        reinterpret_cast<real *>(h_both[0])[unit] = h_j;
+    const int count = gpu_count(s, b);
+    const real *x = gpu_sums(s, b, unit); /* of its first step */
+    const long long onward = (long long)s.B * gpu_row_sums; /* to the next step's */
     real ahead[3]; /* x's sums of the next step, on their way while this one is computed */
     for (int g = 0; g < 3; g++)
         ahead[g] = count ? x[g] : 0;
-    __syncthreads();
+    __syncthreads(); /* the first h is there */
 
     for (int done = 0; done < count; done++) {
-        const int n = done;
-        const float4 *const h = shared + done % 2 * width + lane;
+        const float4 *const h = h_both[done % 2] + lane; /* the lane's quad q is h[q * parts] */
+        real *const h_next = reinterpret_cast<real *>(h_both[(done + 1) % 2]);
         real now[3], sum[3] = {};
 
         x += onward;
@@ -420,78 +450,86 @@ static __global__ void __launch_bounds__(256, 1) gpu_sm(
             for (int g = 0; g < 3; g++)
                 sum[g] += part[g];
         }
-        for (int m = 1; m < parts; m *= 2)
+        for (int m = 1; m < parts; m *= 2) /* which leaves the whole sum in each lane */
             for (int g = 0; g < 3; g++)
                 sum[g] += __shfl_xor_sync(~0u, sum[g], m);
-        sum[2] += bias;
+        sum[gpu_n] += bias;
         h_j = gpu_cell(now, sum, h_j);
-        if (lane == 0 && !idle)
-            both[(done + 1) % 2 * 4 * width + unit] = h_j;
-        __syncthreads();
-        if (lane == 0 && !idle)
-            s.y[gpu_row(s, d, n, b) * 128 + unit] = h_j; /* last: nobody waits for it */
+        if (writes)
+            h_next[unit] = h_j;
+        __syncthreads(); /* the next h is there, and this one is read */
+        if (writes)
+            s.y[gpu_row(s, done, b) * 128 + unit] = h_j; /* last: nobody waits for it */
     }
-    if (lane == 0 && !idle) {
+    if (writes) {
         h_n[state + unit] = h_j;
         for (int n = count; n < s.count && gpu_padded(s); n++)
-            s.y[gpu_row(s, d, n, b) * 128 + unit] = 0;
+            s.y[gpu_row(s, n, b) * 128 + unit] = 0;
     }
 }
 
+/* Of a block's shared memory: two h of 32 quads. */
+constexpr int gpu_sm_bytes = 1024;
+
 /* One stretch; states are those of the layer. */
 static cudaError_t gpu_run_sm(
-    const gpu_call &call, const gpu_stretch &s, const gpu_layers &layers,
+    const gpu_call &call, const gpu_stretch &s, const gpu_layer &layer,
     const real *h_0, real *h_n)
 {
-    const dim3 grid((unsigned)s.B, 1);
+    const dim3 grid((unsigned)s.B);
 
     return gpu_launch(
-        call.stream, gpu_sm, grid, 256, 1024, nullptr, s, layers,
-        h_0, h_n);
+        call.stream, gpu_sm, grid, gpu_sm_threads, gpu_sm_bytes, nullptr, s,
+        layer, h_0, h_n);
 }
 
 static cudaError_t gpu_sm_fits()
 {
-    return gpu_fits(gpu_sm, 256, 1024);
+    return gpu_fits(gpu_sm, gpu_sm_threads, gpu_sm_bytes);
 }
 
-/* Steps of a stretch: 10922 rows of sums, but at least one step. */
+/* Bytes of sums of x in a stretch: the L2 cache, of 40 MB and more, has room for them. */
+constexpr size_t gpu_stretch_bytes = 16777216;
+
+/* Steps of a stretch, at least one. */
 static int gpu_stretch_steps(size_t T, size_t B)
 {
-    const size_t steps = 10922 / B;
+    constexpr size_t rows = gpu_stretch_bytes / (gpu_row_sums * sizeof(real)); /* 10922 */
+    const size_t steps = rows / B;
 
     return (int)(steps < 1 ? 1 : steps < T ? steps : T);
 }
 
 size_t gpu_workspace(size_t T, size_t B)
 {
-    constexpr size_t row = 1536; /* more than any step of a sequence takes */
+    /* Bytes of a step of a sequence at most. */
+    constexpr size_t row = gpu_row_sums * sizeof(real);
 
     if (!T || !B)
         return 0;
     if (T > INT_MAX || B > INT_MAX || T * B > SIZE_MAX / row)
         return SIZE_MAX;
-    const size_t sums = (size_t)gpu_stretch_steps(T, B) * B * 384;
-    return (sums) * sizeof(real);
+    const size_t sums = (size_t)gpu_stretch_steps(T, B) * B * gpu_row_sums;
+    return sums * sizeof(real);
 }
 
 template <int ROWS>
 static cudaError_t gpu_sum_input(
-    const gpu_call &call, const gpu_stretch &s, const gpu_layers &layers)
+    const gpu_call &call, const gpu_stretch &s, const gpu_layer &layer)
 {
     return gpu_launch(
-        call.stream, gpu_input<ROWS>, gpu_blocks<ROWS>((long long)s.count * s.B, 128), 128,
-        gpu_product_bytes<ROWS, 3>(), nullptr, s, layers);
+        call.stream, gpu_input<ROWS>, gpu_blocks<ROWS>((long long)s.count * s.B, 128),
+        gpu_product_threads, gpu_product_bytes<ROWS, 3>, nullptr, s, layer);
 }
 
 /* Layer `depth`, which reads rows x of `width`: by stretches sums of x, then the recurrence. */
 static cudaError_t gpu_run_layer(
-    const gpu_call &call, int depth, const gpu_layers &layers, const real *x, int width,
+    const gpu_call &call, int depth, const gpu_layer &layer, const real *x, int width,
     real *y)
 {
     const gpu_batch *const in = call.in;
     const int T = (int)in->T, B = (int)in->B;
-    const size_t before = (size_t)depth * 1 * in->B; /* sequences of layers below */
+    const size_t before = (size_t)depth * in->B; /* states of layers below */
     real *const h_n = in->h_n + before * 128;
     const real *h = in->h_0 ? in->h_0 + before * 128 : nullptr;
     cudaError_t error = cudaSuccess;
@@ -500,23 +538,28 @@ static cudaError_t gpu_run_layer(
         count = call.stretch < T - done ? call.stretch : T - done;
         const gpu_stretch s = {
             in->lengths, in->starts, (long long)in->B, 1, B, count,
-            {done}, x, width, call.sums, y,
+            done, x, width, call.sums, y,
         };
-        error = (long long)count * B > gpu_lines ? gpu_sum_input<8>(call, s, layers)
-                                              : gpu_sum_input<1>(call, s, layers);
+        /* Eight rows to a thread read weights once for all of them. Few rows go to more threads. */
+        error = (long long)count * B > gpu_block_rows<1>
+                    ? gpu_sum_input<8>(call, s, layer)
+                    : gpu_sum_input<1>(call, s, layer);
         if (!error)
-            error = gpu_run_sm(call, s, layers, h, h_n);
+            error = gpu_run_sm(call, s, layer, h, h_n);
         h = h_n;
     }
     return error;
 }
 
+/* Sequences of a call at most: up to 16 blocks for each, and sizes rounded up, are ints. */
+constexpr int gpu_most = INT_MAX / 16;
+
 cudaError_t gpu_init(void)
 {
-    cudaError_t error = gpu_fits(gpu_input<1>, 128, gpu_product_bytes<1, 3>());
+    cudaError_t error = gpu_fits(gpu_input<1>, gpu_product_threads, gpu_product_bytes<1, 3>);
 
     if (!error)
-        error = gpu_fits(gpu_input<8>, 128, gpu_product_bytes<8, 3>());
+        error = gpu_fits(gpu_input<8>, gpu_product_threads, gpu_product_bytes<8, 3>);
     return error ? error : gpu_sm_fits();
 }
 
@@ -526,7 +569,7 @@ cudaError_t gpu_forward(
 {
     const gpu_batch *const in = batch;
 
-    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > INT_MAX / 16)
+    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > gpu_most)
         return cudaErrorInvalidValue;
     if (!in->B)
         return cudaSuccess;
@@ -542,7 +585,6 @@ cudaError_t gpu_forward(
     cudaError_t error = cudaSuccess;
     const gpu_call call = {in, stretch, sums, stream};
 
-    const gpu_layers layer0 = { {weights->l0} };
-    error = gpu_run_layer(call, 0, layer0, in->x, 64, in->y);
+    error = gpu_run_layer(call, 0, weights->l0, in->x, 64, in->y);
     return error;
 }

@@ -16,6 +16,25 @@
  *     target: cuda
  *     isa: sm_90
  */
+
+/*
+ * half_forward goes through the sequences by stretches. A stretch is the next steps of all of
+ * them, so many that their sums of x fit into the L2 cache. It has two parts.
+ *
+ * First half_input makes the sums of x: W_ih x and biases. No row (one step of one sequence) has
+ * to wait for another, so all of them are one product of matrices, in tiles (half_product).
+ *
+ * Then comes the recurrence: W_hh h, then the cell (half_cell), where each step has to wait for
+ * the one before. Here it is
+ *
+ * half_cluster4: a cluster of 4 blocks has eight sequences, as many as tensor cores multiply at
+ * once, for all steps of the stretch, and its threads keep W_hh in registers and shared memory, so
+ * that no step has to read it again; h goes to the other blocks by messages from shared memory to
+ * shared memory.
+ *
+ * The file has, in this order: activations; a stretch and where its rows are; the cell; the
+ * product; sums of x; launches; the recurrence; the workspace; the calls that half.h promises.
+ */
 #include "half.h"
 
 #include <cuda_bf16.h>
@@ -88,51 +107,52 @@ static __device__ __forceinline__ vec vgated(vec x, vec y)
     return half_divided((x < 0 ? e : 1) * above, (1 + e) * below);
 }
 
-/* a * b + c. Of two products the compiler would choose which one it fuses; here it is a * b. */
+/* a * b + c, rounded once. Of a * b + c * d a compiler may fuse either product with the sum, which
+ * gives other bits: this says that it is a * b, so that they do not depend on what it prefers. */
 static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
 
-/* Some steps of one layer, in both directions if it has two: half_forward goes through a
- * sequence by stretches, so that the sums of x stay in the cache between two kernels. */
+/* Gates by their numbers, as torch has their rows. */
+constexpr int half_i = 0, half_f = 1, half_g = 2, half_o = 3;
+
+/* Sums of x in a row: one for each unit and gate. */
+constexpr int half_row_sums = 256 * 4;
+
+/* A stretch: some steps of all sequences in one layer. */
 typedef struct {
     const int *lengths, *starts; /* as in half_batch */
     long long step, next; /* rows from step to step, from sequence to sequence, where padded */
     int B;
     int count; /* steps */
-    int first[1]; /* the earliest of them */
+    int first; /* the earliest of them */
     bool begun; /* whether earlier ones left c in 32 bits */
     const number *x; /* rows of `width` numbers */
     int width;
-    real *sums; /* of x: [count][B][1][256][4] */
+    real *sums; /* of x: [count][B][256][4] */
     number *y; /* rows of 256 */
 } half_stretch;
 
-/* The parameters of a layer, by direction. */
-typedef struct {
-    half_layer at[1];
-} half_layers;
-
 /* Steps of a sequence that lie in the stretch: the earliest ones. */
-static __device__ __forceinline__ int half_count(const half_stretch &s, int d, int b)
+static __device__ __forceinline__ int half_count(const half_stretch &s, int b)
 {
-    const int most = s.lengths ? s.lengths[b] - s.first[d] : s.count;
+    const int most = s.lengths ? s.lengths[b] - s.first : s.count;
 
     return most < 0 ? 0 : most < s.count ? most : s.count;
 }
 
 /* Row of x and y that holds step n of the stretch. */
 static __device__ __forceinline__ long long half_row(
-    const half_stretch &s, int d, int n, int b)
+    const half_stretch &s, int n, int b)
 {
-    const int t = s.first[d] + n;
+    const int t = s.first + n;
 
     return s.starts ? s.starts[t] + (long long)b : t * s.step + b * s.next;
 }
 
 /* Sums of x of one unit; row n * B + b is step n of sequence b. */
 static __device__ __forceinline__ real *half_sums(
-    const half_stretch &s, int d, long long row, int unit)
+    const half_stretch &s, long long row, int unit)
 {
-    return s.sums + ((row * 1 + d) * 256 + unit) * 4;
+    return s.sums + (row * 256 + unit) * 4;
 }
 
 /* Rows beyond a sequence's length are zero, where there are such. */
@@ -149,10 +169,10 @@ static __device__ __forceinline__ bool half_padded(const half_stretch &s)
  */
 static __device__ __forceinline__ vec half_cell(const real *x, const real *h, real *c)
 {
-    const vec i = x[0] + h[0];
-    const vec f = x[1] + h[1];
-    const vec g = x[2] + h[2];
-    const vec o = x[3] + h[3];
+    const vec i = x[half_i] + h[half_i];
+    const vec f = x[half_f] + h[half_f];
+    const vec g = x[half_g] + h[half_g];
+    const vec o = x[half_o] + h[half_o];
     vec c_j = *c;
 
     c_j = vfma(vsigmoid(f), c_j, vgated(i, g));
@@ -166,26 +186,28 @@ static __device__ __forceinline__ vec half_cell(const real *x, const real *h, re
  * 16 rows of the matrix, 8 rows of x and 32 columns at a time; lane (g, t) of a warp brings rows
  * g and g + 8 of the one and row g of the other, columns 8 t to 8 t + 7, and gets the sums of units
  * g and g + 8 with rows 2 t and 2 t + 1. Columns are added up in one order whatever ROWS is. */
-constexpr int half_units = 64, half_lines = 8, half_depth = 32;
+constexpr int half_tile_rows = 8, half_block_units = 64, half_columns = 32;
+constexpr int half_product_threads = 128; /* four warps, 16 units each */
+template <int ROWS> constexpr int half_block_rows = half_tile_rows * ROWS;
 template <int ROWS> constexpr int half_pairs = 4 * ROWS; /* of a row and a unit, in a thread */
 
 /* Row that a thread reads. */
-template <int ROWS> static __device__ __forceinline__ int half_source(int r)
+template <int ROWS> static __device__ __forceinline__ int half_read_row(int r)
 {
-    return ((int)blockIdx.x * ROWS + r) * half_lines + (int)threadIdx.x % 32 / 4;
+    return ((int)blockIdx.x * ROWS + r) * half_tile_rows + (int)threadIdx.x % 32 / 4;
 }
 
 /* Row of a thread's pair, and its unit. */
-template <int ROWS> static __device__ __forceinline__ int half_line(int pair)
+template <int ROWS> static __device__ __forceinline__ int half_own_row(int pair)
 {
-    const int first = ((int)blockIdx.x * ROWS + pair / 4) * half_lines;
+    const int first = ((int)blockIdx.x * ROWS + pair / 4) * half_tile_rows;
 
     return first + (int)threadIdx.x % 4 * 2 + pair % 2;
 }
 
-static __device__ __forceinline__ int half_unit(int pair)
+static __device__ __forceinline__ int half_own_unit(int pair)
 {
-    const int first = (int)blockIdx.y * half_units + (int)threadIdx.x / 32 * 16;
+    const int first = (int)blockIdx.y * half_block_units + (int)threadIdx.x / 32 * 16;
 
     return first + (int)threadIdx.x % 32 / 4 + pair % 4 / 2 * 8;
 }
@@ -230,10 +252,10 @@ static __device__ __forceinline__ void half_product(
     const number *const (&from)[ROWS], const number *matrix, int units, int width,
     real (&sum)[half_pairs<ROWS>][GATES])
 {
-    const int own = (int)threadIdx.x % 4 * 8, low = half_unit(0), high = half_unit(2);
+    const int own = (int)threadIdx.x % 4 * 8, low = half_own_unit(0), high = half_own_unit(2);
     real tile[ROWS][GATES][4] = {};
 
-    for (int start = 0; start < width; start += half_depth) {
+    for (int start = 0; start < width; start += half_columns) {
         uint4 x[ROWS];
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
@@ -259,9 +281,9 @@ static __device__ __forceinline__ void half_product(
 }
 
 /* Bytes of shared memory that it takes. */
-template <int ROWS, int GATES> constexpr int half_product_bytes() { return 0; }
+template <int ROWS, int GATES> constexpr int half_product_bytes = 0;
 
-/* What the sums of x start from. */
+/* The biases in a sum of x: b_ih + b_hh. */
 static __device__ __forceinline__ real half_input_bias(
     const half_layer &layer, int gate, int unit)
 {
@@ -273,18 +295,16 @@ static __device__ __forceinline__ real half_input_bias(
 
 /* Sums of x and biases of a stretch: rows in blockIdx.x, units in y. */
 template <int ROWS>
-static __global__ void __launch_bounds__(128, 1) half_input(
-    const __grid_constant__ half_stretch s, const __grid_constant__ half_layers layers)
+static __global__ void __launch_bounds__(half_product_threads, 1) half_input(
+    const __grid_constant__ half_stretch s, const __grid_constant__ half_layer layer)
 {
-    const int d = 0;
-    const half_layer &layer = layers.at[d];
     const number *from[ROWS];
     bool any = false;
 
     for (int r = 0; r < ROWS; r++) {
-        const int row = half_source<ROWS>(r), n = row / s.B, b = row % s.B;
-        const bool there = n < half_count(s, d, b);
-        from[r] = there ? s.x + half_row(s, d, n, b) * s.width : nullptr;
+        const int row = half_read_row<ROWS>(r), n = row / s.B, b = row % s.B;
+        const bool there = n < half_count(s, b);
+        from[r] = there ? s.x + half_row(s, n, b) * s.width : nullptr;
         any = any || there;
     }
     if (!__syncthreads_or(any))
@@ -294,10 +314,10 @@ static __global__ void __launch_bounds__(128, 1) half_input(
     half_product(from, layer.weight_ih, 256, s.width, sum);
 #pragma unroll
     for (int i = 0; i < half_pairs<ROWS>; i++) {
-        const int row = half_line<ROWS>(i), unit = half_unit(i);
-        if (unit >= 256 || row / s.B >= half_count(s, d, row % s.B))
+        const int row = half_own_row<ROWS>(i), unit = half_own_unit(i);
+        if (unit >= 256 || row / s.B >= half_count(s, row % s.B))
             continue;
-        real *const to = half_sums(s, d, row, unit);
+        real *const to = half_sums(s, row, unit);
         for (int g = 0; g < 4; g++)
             to[g] = sum[i][g] + half_input_bias(layer, g, unit);
     }
@@ -306,12 +326,13 @@ static __global__ void __launch_bounds__(128, 1) half_input(
 /* What all layers of one call share. */
 typedef struct {
     const half_batch *in;
-    int stretch; /* steps of one */
-    real *sums;  /* scratch of a stretch */
+    int stretch; /* steps of one, but for the last */
+    real *sums;  /* scratch: sums of x of a stretch */
     real *own; /* scratch of c: [1][B][256] */
     cudaStream_t stream;
 } half_call;
 
+/* kernel<<<grid, threads, shared, stream>>>(given...) with attributes, if there are any. */
 template <unsigned ATTRIBUTES = 1, class... Wanted, class... Given>
 static cudaError_t half_launch(
     cudaStream_t stream, void (*kernel)(Wanted...), dim3 grid, unsigned threads, size_t shared,
@@ -349,10 +370,10 @@ template <class Kernel> static cudaError_t half_fits(Kernel *kernel, int threads
 /* Blocks for the products of so many rows and units. */
 template <int ROWS> static dim3 half_blocks(long long rows, int units)
 {
-    const long long across = half_lines * ROWS, along = half_units;
+    constexpr int high = half_block_rows<ROWS>, wide = half_block_units;
 
     return dim3(
-        (unsigned)((rows + across - 1) / across), (unsigned)((units + along - 1) / along), 1);
+        (unsigned)((rows + high - 1) / high), (unsigned)((units + wide - 1) / wide));
 }
 
 #ifdef __CUDACC__ /* else whoever runs this without a device brings his own */
@@ -479,6 +500,10 @@ static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int thread
     return half_clusters(kernel, blocks, threads, shared, &clusters);
 }
 
+/* Threads of a block: a warp to every 16 of 64 units.
+ * Launch bounds of one block to a multiprocessor leave each 255 registers; 128 hold weights. */
+constexpr int half_cluster4_threads = 128;
+
 /* 64 units to each of 4 blocks; 16 units to a warp, with all of their rows of W_hh.
  * 128 threads in each of 4 blocks, 75792 bytes of shared memory;
  * 128 registers of a thread hold weights, of 228 predicted.
@@ -487,8 +512,8 @@ static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int thread
  * h is read from one half of its memory while all blocks fill the other, by messages that an
  * mbarrier counts: there is no barrier between steps.
  */
-static __global__ void __launch_bounds__(128, 1) half_cluster4(
-    const __grid_constant__ half_stretch s, const __grid_constant__ half_layers layers,
+static __global__ void __launch_bounds__(half_cluster4_threads, 1) half_cluster4(
+    const __grid_constant__ half_stretch s, const __grid_constant__ half_layer layer,
     const number *h_0, const number *c_0, real *own_state, number *h_n, number *c_n)
 {
 #if defined __CUDA_ARCH__ && __CUDA_ARCH__ < 900
@@ -501,8 +526,6 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
     uint4 *const shared = half_memory();
     auto *const stage = shared + 16 * line + 4096 + (int)threadIdx.x / 32 * 16; /* h to send */
     auto *const arrived = reinterpret_cast<uint64_t *>(shared + 16 * line + 4160);
-    const int d = 0;
-    const half_layer &layer = layers.at[d];
     const int start = half_rank() * 64, own = (int)threadIdx.x / 32 * 16; /* first unit */
     const bool asleep = own >= 64 || start + own >= 256; /* a warp without units */
     const int first = asleep ? 256 : start + own, sequence = (int)blockIdx.x / 4 * 8;
@@ -524,10 +547,10 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
                 kept_w[((g * kept + q) * 2 + part) * 128] =
                     half_eight(from, 32 * (held + q) + 8 * column, 256);
         }
-    for (int k = (int)threadIdx.x; k < 16 * line; k += 128) {
+    for (int k = (int)threadIdx.x; k < 16 * line; k += half_cluster4_threads) {
         const int b = sequence + k / line;
         const bool there = h_0 && k < 8 * line && b < s.B;
-        const number *const from = h_0 + ((long long)d * s.B + b) * 256;
+        const number *const from = h_0 + (long long)b * 256;
         shared[k] = half_eight(there ? from : nullptr, k % line * 8, 256);
     }
 
@@ -535,7 +558,7 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
     int count[2], steps = 0; /* of the two sequences, and of the longest of all */
     for (int j = 0; j < 2; j++) {
         const int b = sequence + 2 * column + j;
-        count[j] = b < s.B ? half_count(s, d, b) : 0;
+        count[j] = b < s.B ? half_count(s, b) : 0;
         steps = max(steps, count[j]);
     }
     for (int m = 1; m < 4; m *= 2)
@@ -545,7 +568,7 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
-        const long long at = ((long long)d * s.B + b) * 256 + unit;
+        const long long at = (long long)b * 256 + unit;
         if (unit >= 256 || b >= s.B)
             continue;
         if (h_0)
@@ -558,9 +581,9 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
     const real *x[2];
     for (int j = 0; j < 2; j++) {
         const int b = sequence + 2 * column + j;
-        x[j] = half_sums(s, d, b, first + row);
+        x[j] = half_sums(s, b, first + row);
     }
-    const long long onward = (long long)s.B * 1024;
+    const long long onward = (long long)s.B * half_row_sums; /* to the next step's */
     real ahead[4][4]; /* x's sums of the next step, on their way while this one is computed */
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -639,83 +662,90 @@ static __global__ void __launch_bounds__(128, 1) half_cluster4(
 #pragma unroll
         for (int i = 0; i < 4; i++) { /* last: nobody waits for it */
             const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
-            const int n = done;
             if (done < count[i % 2] && unit < 256)
-                s.y[half_row(s, d, n, b) * 256 + unit] = h_j[i];
+                s.y[half_row(s, done, b) * 256 + unit] = h_j[i];
         }
     }
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
-        const long long at = ((long long)d * s.B + b) * 256 + unit;
+        const long long at = (long long)b * 256 + unit;
         if (unit >= 256 || b >= s.B)
             continue;
         h_n[at] = h_j[i];
         c_n[at] = c_j[i];
         own_state[at] = c_j[i];
         for (int n = count[i % 2]; n < s.count && half_padded(s); n++)
-            s.y[half_row(s, d, n, b) * 256 + unit] = 0;
+            s.y[half_row(s, n, b) * 256 + unit] = 0;
     }
     half_cluster_sync(); /* messages to a block need it to be there */
 #endif
 }
 
+/* Of a block's shared memory: two h of eight sequences, weights, h to send, two barriers. */
+constexpr int half_cluster4_bytes = 75792;
+
 /* One stretch; states are those of the layer. */
 static cudaError_t half_run_cluster4(
-    const half_call &call, const half_stretch &s, const half_layers &layers,
+    const half_call &call, const half_stretch &s, const half_layer &layer,
     const number *h_0, const number *c_0, number *h_n, number *c_n)
 {
-    const dim3 grid((unsigned)((s.B + 7) / 8) * 4, 1);
+    const dim3 grid((unsigned)((s.B + 7) / 8) * 4);
     cudaLaunchAttribute cluster = half_cluster_of(4);
 
     return half_launch(
-        call.stream, half_cluster4, grid, 128, 75792, &cluster, s, layers,
-        h_0, c_0, call.own, h_n, c_n);
+        call.stream, half_cluster4, grid, half_cluster4_threads, half_cluster4_bytes, &cluster, s,
+        layer, h_0, c_0, call.own, h_n, c_n);
 }
 
 static cudaError_t half_cluster4_fits()
 {
-    return half_clusters_fit(half_cluster4, 4, 128, 75792);
+    return half_clusters_fit(half_cluster4, 4, half_cluster4_threads, half_cluster4_bytes);
 }
 
-/* Steps of a stretch: 4096 rows of sums, but at least one step. */
+/* Bytes of sums of x in a stretch: the L2 cache, of 40 MB and more, has room for them. */
+constexpr size_t half_stretch_bytes = 16777216;
+
+/* Steps of a stretch, at least one. */
 static int half_stretch_steps(size_t T, size_t B)
 {
-    const size_t steps = 4096 / B;
+    constexpr size_t rows = half_stretch_bytes / (half_row_sums * sizeof(real)); /* 4096 */
+    const size_t steps = rows / B;
 
     return (int)(steps < 1 ? 1 : steps < T ? steps : T);
 }
 
 size_t half_workspace(size_t T, size_t B)
 {
-    constexpr size_t row = 5120; /* more than any step of a sequence takes */
+    /* Bytes of a step of a sequence at most. */
+    constexpr size_t row = (half_row_sums + 256) * sizeof(real);
 
     if (!T || !B)
         return 0;
     if (T > INT_MAX || B > INT_MAX || T * B > SIZE_MAX / row)
         return SIZE_MAX;
-    const size_t sums = (size_t)half_stretch_steps(T, B) * B * 1024;
+    const size_t sums = (size_t)half_stretch_steps(T, B) * B * half_row_sums;
     const size_t reals = sums + B * 256, numbers = 0;
     return reals * sizeof(real) + numbers * sizeof(number);
 }
 
 template <int ROWS>
 static cudaError_t half_sum_input(
-    const half_call &call, const half_stretch &s, const half_layers &layers)
+    const half_call &call, const half_stretch &s, const half_layer &layer)
 {
     return half_launch(
-        call.stream, half_input<ROWS>, half_blocks<ROWS>((long long)s.count * s.B, 256), 128,
-        half_product_bytes<ROWS, 4>(), nullptr, s, layers);
+        call.stream, half_input<ROWS>, half_blocks<ROWS>((long long)s.count * s.B, 256),
+        half_product_threads, half_product_bytes<ROWS, 4>, nullptr, s, layer);
 }
 
 /* Layer `depth`, which reads rows x of `width`: by stretches sums of x, then the recurrence. */
 static cudaError_t half_run_layer(
-    const half_call &call, int depth, const half_layers &layers, const number *x, int width,
+    const half_call &call, int depth, const half_layer &layer, const number *x, int width,
     number *y)
 {
     const half_batch *const in = call.in;
     const int T = (int)in->T, B = (int)in->B;
-    const size_t before = (size_t)depth * 1 * in->B; /* sequences of layers below */
+    const size_t before = (size_t)depth * in->B; /* states of layers below */
     number *const h_n = in->h_n + before * 256;
     const number *h = in->h_0 ? in->h_0 + before * 256 : nullptr;
     number *const c_n = in->c_n + before * 256;
@@ -726,24 +756,29 @@ static cudaError_t half_run_layer(
         count = call.stretch < T - done ? call.stretch : T - done;
         const half_stretch s = {
             in->lengths, in->starts, (long long)in->B, 1, B, count,
-            {done}, done > 0, x, width, call.sums, y,
+            done, done > 0, x, width, call.sums, y,
         };
-        error = (long long)count * B > half_lines ? half_sum_input<8>(call, s, layers)
-                                              : half_sum_input<1>(call, s, layers);
+        /* Eight rows to a thread read weights once for all of them. Few rows go to more threads. */
+        error = (long long)count * B > half_block_rows<1>
+                    ? half_sum_input<8>(call, s, layer)
+                    : half_sum_input<1>(call, s, layer);
         if (!error)
-            error = half_run_cluster4(call, s, layers, h, c, h_n, c_n);
+            error = half_run_cluster4(call, s, layer, h, c, h_n, c_n);
         h = h_n;
         c = c_n;
     }
     return error;
 }
 
+/* Sequences of a call at most: up to 16 blocks for each, and sizes rounded up, are ints. */
+constexpr int half_most = INT_MAX / 16;
+
 cudaError_t half_init(void)
 {
-    cudaError_t error = half_fits(half_input<1>, 128, half_product_bytes<1, 4>());
+    cudaError_t error = half_fits(half_input<1>, half_product_threads, half_product_bytes<1, 4>);
 
     if (!error)
-        error = half_fits(half_input<8>, 128, half_product_bytes<8, 4>());
+        error = half_fits(half_input<8>, half_product_threads, half_product_bytes<8, 4>);
     return error ? error : half_cluster4_fits();
 }
 
@@ -753,7 +788,7 @@ cudaError_t half_forward(
 {
     const half_batch *const in = batch;
 
-    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > INT_MAX / 16)
+    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > half_most)
         return cudaErrorInvalidValue;
     if (!in->B)
         return cudaSuccess;
@@ -765,12 +800,12 @@ cudaError_t half_forward(
         return cudaErrorInvalidValue;
 
     const int stretch = half_stretch_steps(in->T, in->B);
+    const size_t rows = (size_t)stretch * in->B; /* of a stretch */
     real *const sums = static_cast<real *>(workspace);
-    real *const own = sums + (size_t)stretch * in->B * 1024;
+    real *const own = sums + rows * half_row_sums;
     cudaError_t error = cudaSuccess;
     const half_call call = {in, stretch, sums, own, stream};
 
-    const half_layers layer0 = { {weights->l0} };
-    error = half_run_layer(call, 0, layer0, in->x, 64, in->y);
+    error = half_run_layer(call, 0, weights->l0, in->x, 64, in->y);
     return error;
 }

@@ -199,6 +199,31 @@ def gxx(folder: Path, p: CudaPlan, *args: str) -> None:
         pytest.fail(out.stdout + out.stderr)
 
 
+def example(p: CudaPlan, folder: Path) -> str:
+    """What the call in the header's comment says, compiled and run with parameters of 1 / 4."""
+    files = render.files(p)
+    (comment,) = re.findall(r"/\* For example.*?\*/", files[f"{p.name}.h"], re.DOTALL)
+    code = "".join(line + "\n" for line in re.findall(r"(?m)^ \*(?:     (.*))?$", comment))
+    s, number = p.model.spec, p.dtype.c
+    sizes = {name: prod(shape) for name, shape in p.model.params.items()}
+    sizes |= {"x": 3200 * s.input_size, "y": 3200 * p.output}
+    sizes |= {f"{n}_n": 32 * len(p.model.passes) * w for n, w in p.state_sizes.items()}
+    arrays = "".join(
+        f"    std::vector<{number}> {name}_memory({size}, {number}(0.25f));\n"
+        f"    {number} *const {name} = {name}_memory.data();\n"
+        for name, size in sizes.items()
+    )
+    checks = "    return error || !((float)y[0] > 0.1f);\n"
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    head = f'#include "{p.name}.cu"\n#include <cstdio>\n#include <vector>\n'
+    body = f"int main()\n{{\n    const cudaStream_t stream = nullptr;\n{arrays}{code}{checks}}}\n"
+    (folder / "main.cc").write_text(head + body)
+    gxx(folder, p, "main.cc", "-o", "main")
+    out = subprocess.run([folder / "main"], capture_output=True, text=True, check=False)
+    return out.stderr if out.returncode else ""
+
+
 def sanitized(p: CudaPlan, folder: Path) -> None:
     """Run cuda/main.cc with the network under sanitizers; fails with what they say."""
     for name, text in render.files(p).items():

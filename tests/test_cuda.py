@@ -19,6 +19,7 @@ from emulated import (
     Emulated,
     both,
     compiled,
+    example,
     net,
     plan,
     poisoned,
@@ -868,6 +869,15 @@ def test_nothing_is_printed_that_does_nothing():
 def test_sanitizers_find_nothing(fields, tmp_path):
     """Host and kernels, from memory that has the size it needs."""
     sanitized(plan(**fields), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"cell": "gru"}, {"cell": "rnn", "bias": False}, {"proj_size": 2, "dtype": "float16"}],
+)
+def test_the_example_in_the_header_runs(fields, tmp_path):
+    """As it stands, in a program that gives its arrays."""
+    assert example(plan(**fields), tmp_path) == ""
 
 
 def test_calls_keep_the_weights_they_began_with():

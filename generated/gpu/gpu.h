@@ -72,6 +72,31 @@ cudaError_t gpu_forward(
     const gpu_weights *weights, const gpu_batch *batch, void *workspace,
     size_t workspace_bytes, cudaStream_t stream);
 
+/* For example, in C++, 100 steps of 32 sequences; parameters, x, y and states lie on the device.
+ *
+ *     gpu_weights weights = {};
+ *     weights.l0 = {weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0};
+ *     gpu_batch batch = {}; // what is not given is NULL
+ *     batch.T = 100;
+ *     batch.B = 32;
+ *     batch.x = x;
+ *     batch.y = y;
+ *     batch.h_n = h_n;
+ *
+ *     const size_t bytes = gpu_workspace(batch.T, batch.B);
+ *     void *workspace = nullptr;
+ *     cudaError_t error = gpu_init();
+ *     if (!error)
+ *         error = cudaMalloc(&workspace, bytes);
+ *     if (!error)
+ *         error = gpu_forward(&weights, &batch, workspace, bytes, stream);
+ *     if (!error)
+ *         error = cudaStreamSynchronize(stream); // before anybody reads y or frees the workspace
+ *     if (error)
+ *         fprintf(stderr, "gpu: %s\n", cudaGetErrorString(error));
+ *     cudaFree(workspace);
+ */
+
 #ifdef __cplusplus
 }
 #endif

@@ -41,8 +41,8 @@ from rnngen.weights import save
 
 pytestmark = pytest.mark.usefixtures("gxx")
 
-# Sizes: one unit, a rest of a quad, more than a warp, several lanes to a unit, weights in shared
-# memory; and what is not for one multiprocessor.
+# Sizes: one unit, a rest of a quad, more than a warp, several lanes to a unit, a unit for each
+# thread, weights in shared memory; and what is not for one multiprocessor.
 SM = [
     {"cell": cell, "input_size": i, "hidden_size": h, **more}
     for cell in ("lstm", "gru", "rnn")
@@ -53,6 +53,7 @@ SM = [
         (2, 33, {"bidirectional": True, "batch_first": True}),
     )
 ] + [
+    {"cell": "gru", "input_size": 5, "hidden_size": 64, "bidirectional": True},
     {"cell": "lstm", "input_size": 5, "hidden_size": 112, "isa": "sm_80"},
     {"cell": "gru", "input_size": 5, "hidden_size": 140, "isa": "sm_80"},
     {"cell": "rnn", "input_size": 5, "hidden_size": 230, "isa": "sm_80", "nonlinearity": "relu"},
@@ -120,6 +121,7 @@ WAVEFRONT = [
         ("rnn", 195, 2, {}),
         ("lstm", 133, 2, {}),
         ("gru", 150, 3, {"isa": "sm_90", "batch_first": True}),
+        ("rnn", 256, 2, {"isa": "sm_90"}),
         ("rnn", 259, 2, {"isa": "sm_120", "bias": False}),
         ("gru", 260, 2, {}),
     )
@@ -811,8 +813,8 @@ def test_what_cuda_answers_becomes_an_error():
     hung = with_weights(
         p,
         lambda text: text.replace(
-            "    if (lane == 0 && !idle) {\n        h_n",
-            "    if (idle)\n        __syncthreads();\n    if (lane == 0 && !idle) {\n        h_n",
+            "    if (writes) {\n        h_n",
+            "    if (idle)\n        __syncthreads();\n    if (writes) {\n        h_n",
         ),
     )
     with pytest.raises(DeviceError, match=r"net: .* got CUDA error 719"):

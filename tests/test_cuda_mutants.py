@@ -17,6 +17,7 @@ from rnngen.validate import Case
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("gxx")]
 
 SM = {"cell": "gru", "input_size": 20, "hidden_size": 40, "num_layers": 2, "bidirectional": True}
+FULL = {"cell": "gru", "input_size": 3, "hidden_size": 64}
 LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110, "isa": "sm_80"}
 CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 SIXTEEN = {"cell": "lstm", "input_size": 3, "hidden_size": 310, "isa": "sm_90"}
@@ -60,6 +61,8 @@ MUTANTS = {
     "second stretch from the beginning": (SM, "        h = h_n;\n", ""),
     "states of the first layer": (SM, "(size_t)depth * 2 * in->B", "(size_t)0 * 2 * in->B"),
     "both layers with one's weights": (SM, "weights->l1,", "weights->l0,"),
+    "no first h": (FULL, "reinterpret_cast<real *>(h_both[0])[unit] = h_j;", "(void)h_j;"),
+    "h read where it is written": (FULL, "h_both[done % 2]", "h_both[(done + 1) % 2]"),
     "no last c": (LSTM, "c_n[state + unit] = c_j;", ""),
     "first c forgotten": (LSTM, "c_0 ? c_0[state + unit] : 0", "0"),
     "h not zero beyond the last": (LSTM, "k < 8 * width", "k < 110"),
@@ -446,7 +449,7 @@ def test_mutant(name, monkeypatch):
 @pytest.mark.parametrize(
     "fields",
     [
-        *(SM, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, WAVES, STEP, PROJECTED),
+        *(SM, FULL, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, WAVES, STEP, PROJECTED),
         *(SM_16, KEPT_16, CLUSTER_16, GRID_16, WAVE_16, STEP_16, PROJECTED_16),
     ],
 )

@@ -44,8 +44,8 @@ class Wavefront(Residence):
         """How it runs, for the head of the file."""
         who = f"a cluster of {self.blocks} blocks" if self.cluster else "a block"
         return (
-            f"all {self.layers} layers at once. Each has {who} for W_hh and, but for the lowest, one "
-            f"for W_ih, a step behind the layer below. h and sums of x go up in memory, {BY_PACKETS}"
+            f"all {self.layers} layers at once, each a step behind the one below. It has {who} for "
+            f"W_hh, all but the lowest another for W_ih. h and sums of x go up {BY_PACKETS}"
         )
 
     @property

@@ -82,14 +82,14 @@ MUTANTS = {
     ),
     "one half for all steps": (CLUSTER, "h_both[next][own]", "h_both[0][own]"),
     "the other half's barrier": (CLUSTER, "&arrived[next], r", "&arrived[1 - next], r"),
-    "one block left out": (CLUSTER, "sends && r < 7", "sends && r < 6"),
+    "one block left out": (CLUSTER, "sends && r < 4", "sends && r < 3"),
     "last units do not travel": (CLUSTER, "begin < 131", "begin + 4 < 131"),
     "no meeting before the first step": (
         CLUSTER,
         "    net_cluster_sync();\n\n    for (int done",
         "    for (int done",
     ),
-    "units of the first block": (CLUSTER, "net_rank() * 20", "0 * 20"),
+    "units of the first block": (CLUSTER, "net_rank() * 36", "0 * 36"),
     "several: one sequence sent for all": (CLUSTER, "parts, own);", "parts, 0);"),
     "several: as many bytes as for one": (CLUSTER, "528 * SEQUENCES", "528"),
     "several: sums of the neighbour": (CLUSTER, "odd ? other : one", "odd ? one : other"),
@@ -107,8 +107,8 @@ MUTANTS = {
     "several: too few clusters": (CLUSTER, "s.B + SEQUENCES - 1", "s.B"),
     "several: shared memory of one": (
         CLUSTER,
-        "net_cluster8_bytes<SEQUENCES>, &cluster",
-        "net_cluster8_bytes<1>, &cluster",
+        "net_cluster4_bytes<SEQUENCES>, &cluster",
+        "net_cluster4_bytes<1>, &cluster",
     ),
     "sixteen blocks, eight sent to": (SIXTEEN, "from < 16; from +=", "from < 8; from +="),
     "idle lanes send what they have": (CLUSTER, "idle ? 0 : h_j", "h_j / (1 - idle)"),
@@ -210,13 +210,13 @@ MUTANTS = {
     ),
     "wavefront of clusters: products of the first block": (
         WAVES,
-        "min(first + place, 130);\n    const bool idle = (int)threadIdx.x >= 80; /* does",
-        "place;\n    const bool idle = (int)threadIdx.x >= 80; /* does",
+        "min(first + place, 130);\n    const bool idle = (int)threadIdx.x >= 144; /* does",
+        "place;\n    const bool idle = (int)threadIdx.x >= 144; /* does",
     ),
     "wavefront of clusters: sums of the first block": (
         WAVES,
-        "return first + row(i) % 20;",
-        "return row(i) % 20;",
+        "return first + row(i) % 36;",
+        "return row(i) % 36;",
     ),
     "wavefront of clusters: the odd value is not sent": (
         WAVES,
@@ -225,7 +225,7 @@ MUTANTS = {
     ),
     "wavefront of clusters: one cluster's sequence for all": (
         WAVES,
-        "(int)blockIdx.x / 8, b",
+        "(int)blockIdx.x / 4, b",
         "0, b",
     ),
     "wavefront in 16 bits: no waiting for sums": (
@@ -419,7 +419,7 @@ def cut(fields, monkeypatch):
     if fields is STEP_16:  # with too few multiprocessors for a grid
         monkeypatch.setenv("SHIM_PROCESSORS", "1")
     if fields in (WAVE, WAVES, WAVE_16):  # sets take turns, and layers wait for what is read
-        rooms = (WAVE, "28"), (WAVES, "48"), (WAVE_16, "14")
+        rooms = (WAVE, "28"), (WAVES, "24"), (WAVE_16, "14")
         monkeypatch.setenv("SHIM_PROCESSORS", next(room for net, room in rooms if net is fields))
         for kind in (wavefront.WavefrontQuads, wavefront.WavefrontTiles):
             monkeypatch.setattr(kind, "ring", 4 if fields is WAVE else 2)

@@ -87,7 +87,7 @@ def run(net: Any, stages: Sequence[Sequence[Part]]) -> int:
         answers: list[int] = []
         try:
             for part in others:
-                workers.append(_idle.pop() if _idle else _Worker(net))
+                workers.append(_free(net))
                 workers[-1].offer(*part.job)
             answers.append(own())
         finally:
@@ -97,6 +97,14 @@ def run(net: Any, stages: Sequence[Sequence[Part]]) -> int:
         if failed := [answer for answer in answers if answer]:
             return failed[0]
     return 0
+
+
+def _free(net: Any) -> _Worker:
+    """One that has nothing to do; a new one where there is none. Other threads ask as well."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Worker(net)
 
 
 class _Worker:
@@ -109,7 +117,7 @@ class _Worker:
         names = "offer", "settle", "serve"
         self._offer, self._settle, self._serve = (net.function(f"_worker_{n}") for n in names)
         # With nobody's core to themselves they would keep others from theirs.
-        self._pauses = PAUSES if len(_started) < (os.cpu_count() or 1) - 1 else 0
+        self._pauses = PAUSES if len(_started) < _cores() - 1 else 0
         self._wake = threading.Lock()
         self._wake.acquire()
         threading.Thread(target=self._work, name="rnngen", daemon=True).start()
@@ -130,6 +138,13 @@ class _Worker:
         while True:
             self._wake.acquire()
             self._serve(self._place, self._pauses)
+
+
+def _cores() -> int:
+    """Processors that this thread may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 _started: list[_Worker] = []  # when they are first needed

@@ -164,7 +164,7 @@ def test_side_by_side():
 @pytest.mark.parametrize("cores", [1, 8])
 def test_workers_are_kept(cores, monkeypatch):
     """Asleep or not they come when they are called, those whose core it is stay awake a while."""
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(shares, "_cores", lambda: cores)
     for rest in (0, 0, 0.1):
         time.sleep(rest)
         parts, seen = meeting()

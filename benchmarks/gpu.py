@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Iterable, Iterator
@@ -47,6 +48,7 @@ RESULTS = Path(__file__).parent / "results"
 SIZES = (32, 64, 96, 128, 129, 192, 256, 384, 512, 768, 1024, 2048)  # I = H
 BATCHES = (1, 8, 16, 32, 128, 256)  # B
 STEPS = (1, 128, 1024)  # T
+HANGS = 120  # seconds after which a case is given up, and all with it; --resume goes on behind it
 SLOW = 1.0  # seconds a run: one more is enough
 FULL = Effort(15, 0.01, 1.0)
 QUICK = Effort(5, 0.003, 0.3)
@@ -103,13 +105,13 @@ def begun(options: argparse.Namespace) -> dict[str, Any]:
         "effort": effort,
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    path, cells = options.out / "gpu.json", []
+    path, cells, hung = options.out / "gpu.json", [], None
     if options.resume and path.exists():
         earlier = json.loads(path.read_text())
         if any(earlier[name] != value for name, value in fixed.items()):
             stop("--resume: results of this device, these versions and effort; there are others")
-        cells = earlier["cells"]
-    judged = {"targets": gpu_targets.verdicts(cells), "cells": cells}
+        cells, hung = earlier["cells"], earlier["begun"]
+    judged = {"targets": gpu_targets.verdicts(cells), "begun": hung, "cells": cells}
     return {"date": host.today()} | fixed | judged
 
 
@@ -142,15 +144,22 @@ def network(case: Case) -> tuple[Any, ...]:
 def finished(
     cases: Iterable[Case], document: dict[str, Any], effort: Effort
 ) -> Iterator[dict[str, Any]]:
-    """Each case as it is measured, then each again with its kernels.
+    """Each case before and after it is measured, then each again with its kernels.
 
     A profiler that was there once may slow launches, so it comes when all is timed.
     """
     cells = document["cells"]
     there = {of(cell) for cell in cells}
+    if (hung := document["begun"]) and of(hung) not in there:
+        there.add(of(hung))
+        print(f"left out, as it did not end before: {of(hung)}", flush=True)
     for case in cases:
         if case not in there:
+            document["begun"] = asdict(case)
+            yield document["begun"]
+            signal.alarm(HANGS)  # ends the process wherever it is, in a kernel that waits too
             cells.append(measure(case, effort))
+            signal.alarm(0)
             print(line(cells[-1]), flush=True)
             yield cells[-1]
     for cell in cells:

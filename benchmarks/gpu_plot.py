@@ -149,7 +149,7 @@ def steps(document: dict[str, Any], cells: list[dict[str, Any]]) -> Figure:
     note = (
         "floor: a step's latencies and multiply-adds by this device's rates, not measured; "
         "predicted: what rnngen's plan counts to choose a way in\n"
-        "float32, without the latencies that all ways have. TF32 and 16 bits are less exact: by "
+        "float32. TF32 and 16 bits are less exact: by "
         "how much is in gpu.json"
     )
     words = Words(f"Time a step takes: one layer, {longest:,} steps a call", note, True)

@@ -212,12 +212,13 @@ def device() -> dict[str, Any]:
 
 
 def asked(what: str) -> str | None:
-    """What nvidia-smi says of a device; None where it is not there."""
+    """What nvidia-smi says of a device; None where it is not there, or does not know."""
     command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     if not shutil.which(command[0]):
         return None
-    out = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-    return out[0] if out else None
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [] if out.returncode else out.stdout.split()
+    return words[0] if words and words[0][0].isdigit() else None
 
 
 def versions() -> dict[str, Any]:

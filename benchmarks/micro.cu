@@ -190,6 +190,7 @@ static double cycles(int blocks, int threads, int *clusters = nullptr)
 int main()
 {
     int most = 0, clusters = 0;
+    std::setvbuf(stdout, nullptr, _IOLBF, 0); /* what there is stays if something hangs */
     check(cudaDeviceGetAttribute(&most, cudaDevAttrMultiProcessorCount, 0));
     for (int n = 2; n <= most; n *= 2) {
         std::printf("packet_trip_%d %.4g\n", n, cycles<packet_trip>(n, 32));

@@ -5,6 +5,7 @@ python benchmarks/micro.py [DIR]
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from rnngen.errors import BuildError
 from rnngen.targets import TARGETS
 
 NODES = 500  # of a CUDA graph
+LIMIT = 60  # seconds
 TRIP, WAIT, RATE = "cycles there and back", "cycles", "multiply-adds a cycle"
 # What a name before its size is: unit, the constant that it replaces, and what that is now.
 MEANINGS: dict[str, tuple[str, str | None, float | str | None]] = {
@@ -65,8 +67,22 @@ def cycles(architecture: str) -> dict[str, float]:
         nvcc = compiler.find(target)
         flags = (*target.flags, *nvcc.flags, f"-arch={architecture}", "-o", "micro")
         nvcc.run(*flags, str(source), folder=Path(folder))
-        out = compiler.run(["./micro"], Path(folder))  # under a time limit: packets may never come
+        out = printed(Path(folder) / "micro")
     return {name: float(value) for name, value in map(str.split, out.splitlines())}
+
+
+def printed(program: Path) -> str:
+    """What it prints, be it less than all: a packet may never come. Raises BuildError if none."""
+    try:
+        out = subprocess.run([program], capture_output=True, text=True, timeout=LIMIT, check=False)
+        lines, said = out.stdout, out.stderr
+    except subprocess.TimeoutExpired as late:
+        lines, said = (late.stdout or b"").decode(), f"no more within {LIMIT} s"
+    if not lines:
+        raise BuildError(said.strip())
+    if said:
+        print(f"benchmarks/micro.py: {said.strip()}", file=sys.stderr)
+    return lines
 
 
 def launch() -> float:

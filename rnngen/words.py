@@ -36,7 +36,11 @@ class Words(Outline):
     @property
     def gate_names(self) -> tuple[str, ...]:
         """Of the gates' numbers in torch's order, where there are several."""
-        return tuple(f"{self.name}_{gate}" for gate in self.cell.gates) if self.gates > 1 else ()
+        return tuple(map(self._gate, self.cell.gates)) if self.gates > 1 else ()
+
+    def _gate(self, gate: str) -> str:
+        """`h_n` would be a state's name where the network is called h."""
+        return f"{self.name}_gate_{gate}"
 
     @property
     def terms(self) -> tuple[tuple[str, str], ...]:
@@ -50,7 +54,7 @@ class Words(Outline):
     @property
     def split(self) -> tuple[str, ...]:
         """Gates that take W_hh h apart from W_ih x."""
-        return tuple(f"{self.name}_{gate}" for gate in self.cell.split)
+        return tuple(map(self._gate, self.cell.split))
 
     @property
     def apart(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -89,6 +90,43 @@ def test_flow(scripts, monkeypatch, tmp_path, capsys):
     assert cells[2]["speedup"] is None
     gpu.main(["--out", str(tmp_path), "--resume"])  # nothing is left to do
     assert json.loads((tmp_path / "gpu.json").read_text())["cells"] == cells
+
+
+def test_a_case_that_does_not_end(scripts, monkeypatch, tmp_path, capsys):
+    """It ends the run; the next one goes on behind it."""
+    gpu, measure = scripts.gpu, scripts.gpu.measure
+    cases = [gpu.Case("lstm", 8, 2, 3), gpu.Case("gru", 8, 2, 3), gpu.Case("gru", 9, 2, 3)]
+    monkeypatch.setattr(gpu, "grid", lambda: cases)
+    monkeypatch.setattr(gpu, "HANGS", 60)
+
+    def hangs(case, effort):
+        assert signal.alarm(60) > 0  # somebody would have ended it
+        signal.alarm(0)
+        if case == cases[1]:
+            raise SystemExit
+        return measure(case, effort)
+
+    monkeypatch.setattr(gpu, "measure", hangs)
+    with pytest.raises(SystemExit):
+        gpu.main(["--out", str(tmp_path)])
+    capsys.readouterr()
+    gpu.main(["--out", str(tmp_path), "--resume"])
+    assert f"left out, as it did not end before: {cases[1]}\n" in capsys.readouterr().out
+    found = json.loads((tmp_path / "gpu.json").read_text())["cells"]
+    assert [gpu.of(cell) for cell in found] == [cases[0], cases[2]]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "known"),
+    [("1980", 0, "1980"), ("[N/A]", 0, None), ("1980", 9, None), ("", 0, None)],
+)
+def test_what_nvidia_smi_does_not_know(scripts, monkeypatch, tmp_path, said, code, known):
+    """It may print words instead of a number, or fail."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert scripts.systems.asked("clocks.max.sm") == known
 
 
 def test_calls_are_bound(scripts):

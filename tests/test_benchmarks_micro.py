@@ -60,8 +60,20 @@ def test_runs_the_program(micro, nvcc):
     """It is compiled and started; here it says that there is no device."""
     if torch.cuda.is_available():
         pytest.skip("a CUDA device is here")
-    with pytest.raises(BuildError, match=r"exit code 1 from \./micro\n.*driver|no CUDA-capable"):
+    with pytest.raises(BuildError, match=r"driver|no CUDA-capable"):
         micro.cycles("sm_90")
+
+
+@pytest.mark.parametrize("end", ["exit 1", "exec sleep 60"])
+def test_keeps_what_there_is(micro, monkeypatch, tmp_path, capfd, end):
+    """If a launch is refused, or a packet never comes."""
+    monkeypatch.setattr(micro, "LIMIT", 2)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho look 850\necho no room >&2\n{end}\n")
+    program.chmod(0o755)
+    assert micro.printed(program) == "look 850\n"
+    said = "no room" if end == "exit 1" else "no more within 2 s"
+    assert capfd.readouterr().err == f"benchmarks/micro.py: {said}\n"
 
 
 def test_without_a_device(micro, monkeypatch, capsys):

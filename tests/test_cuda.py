@@ -287,6 +287,13 @@ def test_clusters_of_two(fields, monkeypatch):
     assert report.ok, report
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["h", "c", "s"])
+def test_names_of_one_letter(name, cell):
+    """What begins with them is no parameter's name."""
+    assert compiled(plan(name=name, cell=cell, num_layers=2)).exists()
+
+
 @ALL
 def test_stretches_give_the_same_bits(kind, monkeypatch):
     """However a sequence is cut, in both directions, padded and packed."""

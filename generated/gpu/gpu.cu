@@ -106,7 +106,7 @@ static __device__ __forceinline__ vec vtanh(vec x)
 static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
 
 /* Gates by their numbers, as torch has their rows. */
-constexpr int gpu_r = 0, gpu_z = 1, gpu_n = 2;
+constexpr int gpu_gate_r = 0, gpu_gate_z = 1, gpu_gate_n = 2;
 
 /* Sums of x in a row: one for each unit and gate. */
 constexpr int gpu_row_sums = 128 * 3;
@@ -162,10 +162,10 @@ static __device__ __forceinline__ bool gpu_padded(const gpu_stretch &s)
  */
 static __device__ __forceinline__ vec gpu_cell(const real *x, const real *h, vec h_j)
 {
-    vec n = x[gpu_n];
-    vec r = x[gpu_r] + h[gpu_r];
-    vec z = x[gpu_z] + h[gpu_z];
-    vec n_h = h[gpu_n];
+    vec n = x[gpu_gate_n];
+    vec r = x[gpu_gate_r] + h[gpu_gate_r];
+    vec z = x[gpu_gate_z] + h[gpu_gate_z];
+    vec n_h = h[gpu_gate_n];
 
     n = vfma(vsigmoid(r), n_h, n);
     n = vtanh(n);
@@ -280,7 +280,7 @@ static __device__ __forceinline__ real gpu_input_bias(
     const int row = gate * 128 + unit;
     const real ih = layer.bias_ih[row], hh = layer.bias_hh[row];
 
-    return gate == gpu_n ? ih : ih + hh;
+    return gate == gpu_gate_n ? ih : ih + hh;
 }
 
 /* Sums of x and biases of a stretch: rows in blockIdx.x, units in y. */
@@ -414,7 +414,7 @@ static __global__ void __launch_bounds__(gpu_sm_threads, 1) gpu_sm(
             held_w[g][q] = gpu_quad(row, q * parts + lane);
     }
     /* b_hn goes with W_hn h, which the cell multiplies */
-    const real bias = layer.bias_hh[gpu_n * 128 + unit];
+    const real bias = layer.bias_hh[gpu_gate_n * 128 + unit];
     real h_j = h_0 ? h_0[state + unit] : 0; /* its own, in each lane of a unit */
     if (writes)
         reinterpret_cast<real *>(h_both[0])[unit] = h_j;
@@ -453,7 +453,7 @@ static __global__ void __launch_bounds__(gpu_sm_threads, 1) gpu_sm(
         for (int m = 1; m < parts; m *= 2) /* which leaves the whole sum in each lane */
             for (int g = 0; g < 3; g++)
                 sum[g] += __shfl_xor_sync(~0u, sum[g], m);
-        sum[gpu_n] += bias;
+        sum[gpu_gate_n] += bias;
         h_j = gpu_cell(now, sum, h_j);
         if (writes)
             h_next[unit] = h_j;

@@ -112,7 +112,7 @@ static __device__ __forceinline__ vec vgated(vec x, vec y)
 static __device__ __forceinline__ vec vfma(vec a, vec b, vec c) { return fma(a, b, c); }
 
 /* Gates by their numbers, as torch has their rows. */
-constexpr int half_i = 0, half_f = 1, half_g = 2, half_o = 3;
+constexpr int half_gate_i = 0, half_gate_f = 1, half_gate_g = 2, half_gate_o = 3;
 
 /* Sums of x in a row: one for each unit and gate. */
 constexpr int half_row_sums = 256 * 4;
@@ -169,10 +169,10 @@ static __device__ __forceinline__ bool half_padded(const half_stretch &s)
  */
 static __device__ __forceinline__ vec half_cell(const real *x, const real *h, real *c)
 {
-    const vec i = x[half_i] + h[half_i];
-    const vec f = x[half_f] + h[half_f];
-    const vec g = x[half_g] + h[half_g];
-    const vec o = x[half_o] + h[half_o];
+    const vec i = x[half_gate_i] + h[half_gate_i];
+    const vec f = x[half_gate_f] + h[half_gate_f];
+    const vec g = x[half_gate_g] + h[half_gate_g];
+    const vec o = x[half_gate_o] + h[half_gate_o];
     vec c_j = *c;
 
     c_j = vfma(vsigmoid(f), c_j, vgated(i, g));

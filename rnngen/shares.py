@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -16,10 +16,8 @@ from rnngen.calls import Input
 from rnngen.plan import Plan
 
 MIN_WORK = 10_000_000  # multiply-adds that one more thread is worth, some 100 us
-PAUSES = (
-    20_000  # that a thread stays awake for, 0.2 ms or a few times as much: twice waking and more
-)
-NAP = 50e-6  # seconds; between looks at a share that takes longer than ours
+# That a thread stays awake for: 0.2 ms or a few times as much, where waking takes a quarter of it.
+PAUSES = 20_000
 MIN_ROWS = 12  # sequences that one thread should have: tiles of fewer do less with what they read
 
 
@@ -84,27 +82,49 @@ def run(net: Any, stages: Sequence[Sequence[Part]]) -> int:
     """Stage by stage, the first of each on this thread; returns the first answer that is not 0."""
     for own, *others in stages:
         workers: list[_Worker] = []
-        answers: list[int] = []
         try:
-            for part in others:
-                workers.append(_free(net))
-                workers[-1].offer(*part.job)
-            answers.append(own())
+            answers = _stage(net, own, others, workers)
+        except BaseException:
+            for worker in workers:
+                worker.settle()  # again, if the first time was interrupted
+                worker.wake()  # as it may have been offered something and not called
+            raise
         finally:
-            # Even if interrupted: they write into memory of the caller's.
-            answers += [worker.settle() for worker in workers]
-        _idle.extend(workers)
+            _idle.extend(workers)
         if failed := [answer for answer in answers if answer]:
             return failed[0]
     return 0
 
 
-def _free(net: Any) -> _Worker:
-    """One that has nothing to do; a new one where there is none. Other threads ask as well."""
+def _stage(net: Any, own: Part, others: Sequence[Part], workers: list[_Worker]) -> list[int]:
+    """Answers of all parts; which workers took some. They end before this does, interrupted or not,
+    as they write into memory of the caller's.
+    """
+    answers = []
+    try:
+        for part in others:
+            if not (worker := _free(net)):
+                break
+            workers.append(worker)
+            worker.offer(*part.job)
+        answers += [part() for part in (own, *others[len(workers) :])]
+    finally:
+        answers += [worker.settle() for worker in workers]
+    return answers
+
+
+def _free(net: Any) -> _Worker | None:
+    """One that has nothing to do, or a new one. None if there can be none: where the interpreter
+    ends, a thread would not begin.
+    """
     try:
         return _idle.pop()
-    except IndexError:
-        return _Worker(net)
+    except IndexError:  # other threads take some, too
+        pass
+    try:
+        return None if sys.is_finalizing() else _Worker(net)
+    except RuntimeError:
+        return None
 
 
 class _Worker:
@@ -116,28 +136,32 @@ class _Worker:
         self._place = net.pointer(self._memory, "worker")
         names = "offer", "settle", "serve"
         self._offer, self._settle, self._serve = (net.function(f"_worker_{n}") for n in names)
-        # With nobody's core to themselves they would keep others from theirs.
-        self._pauses = PAUSES if len(_started) < _cores() - 1 else 0
-        self._wake = threading.Lock()
-        self._wake.acquire()
+        self._call = threading.Lock()
+        self._call.acquire()
+        self._number = len(_started)
         threading.Thread(target=self._work, name="rnngen", daemon=True).start()
         _started.append(self)
 
     def offer(self, run: Any, job: Any) -> None:
         """A C function and its argument, which have to stay until it is settled."""
         if self._offer(self._place, run, job):
-            self._wake.release()
+            self.wake()
+
+    def wake(self) -> None:
+        """Call the thread, which may be awake."""
+        if self._call.locked():
+            self._call.release()
 
     def settle(self) -> int:
         """Wait for what was offered, or do it here if the thread has not begun; the C's answer."""
-        while (answer := self._settle(self._place)) < 0:
-            time.sleep(NAP)
-        return int(answer)
+        return int(self._settle(self._place))
 
     def _work(self) -> None:
         while True:
-            self._wake.acquire()
-            self._serve(self._place, self._pauses)
+            self._call.acquire()
+            # With nobody's core to themselves threads would keep others from theirs.
+            alone = self._number < _cores() - 1
+            self._serve(self._place, PAUSES if alone else 0)
 
 
 def _cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import subprocess
 import sys
@@ -139,6 +140,21 @@ def alone(cc, monkeypatch):
     monkeypatch.setattr(shares, "_started", [])
 
 
+@pytest.fixture
+def awake(monkeypatch):
+    """Whether a worker stays awake, each time it is woken."""
+    seen = []
+    made = shares._Worker.__init__
+
+    def watched(self, net):
+        made(self, net)
+        serve = self._serve
+        self._serve = lambda place, pauses: seen.append(pauses > 0) or serve(place, pauses)
+
+    monkeypatch.setattr(shares._Worker, "__init__", watched)
+    return seen
+
+
 def meeting():
     """Two parts that wait for each other, and the threads that were there."""
     both, seen = threading.Barrier(2, timeout=20), []
@@ -162,7 +178,7 @@ def test_side_by_side():
 
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("cores", [1, 8])
-def test_workers_are_kept(cores, monkeypatch):
+def test_workers_are_kept(cores, monkeypatch, awake):
     """Asleep or not they come when they are called, those whose core it is stay awake a while."""
     monkeypatch.setattr(shares, "_cores", lambda: cores)
     for rest in (0, 0, 0.1):
@@ -172,7 +188,7 @@ def test_workers_are_kept(cores, monkeypatch):
         assert len(set(seen)) == 2
     (worker,) = shares._started
     assert shares._idle == [worker]
-    assert bool(worker._pauses) == (cores > 1)
+    assert set(awake) == {cores > 1}
 
 
 @pytest.mark.usefixtures("alone")
@@ -201,13 +217,17 @@ def test_an_error_is_answered():
 
 
 @pytest.mark.usefixtures("alone")
-def test_others_end_before_an_interrupt_leaves():
-    """They write into memory that the caller may want to use again."""
+@pytest.mark.parametrize("when", ["at work", "waiting"])
+def test_others_end_before_an_interrupt_leaves(when):
+    """They write into memory that the caller may want to use again; their threads stay."""
     begun, ended = threading.Event(), []
 
     def interrupted():
         begun.wait(20)
-        raise KeyboardInterrupt
+        if when == "at work":
+            raise KeyboardInterrupt
+        threading.Timer(0.1, _thread.interrupt_main).start()
+        return 0
 
     def other():
         begun.set()
@@ -218,9 +238,47 @@ def test_others_end_before_an_interrupt_leaves():
     with pytest.raises(KeyboardInterrupt):
         shared([interrupted, other])
     assert ended
-    assert not shares._idle  # whom the interrupt kept from being woken is not asked again
+    assert shares._idle == shares._started
+    parts, seen = meeting()
+    assert shared(parts) == 0
+    assert len(set(seen)) == 2
+    assert len(shares._started) == 1
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_worker_that_was_not_called(monkeypatch):
+    """An interrupt may come between an offer and the call: it is called then, to be there later."""
+    wake = shares._Worker.wake
+
+    def interrupted(self):
+        monkeypatch.setattr(shares._Worker, "wake", wake)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shares._Worker, "wake", interrupted)
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        shared([lambda: 0, lambda: done.append(1) or 0])
+    assert done
+    parts, seen = meeting()
+    assert shared(parts) == 0
+    assert len(set(seen)) == 2
+
+
+@pytest.mark.usefixtures("alone")
+def test_no_thread_can_start(monkeypatch):
+    """Its share is done here, and those behind it."""
+
+    def refused(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    seen = []
+    assert shared([lambda n=n: seen.append(n) or n for n in (0, 0, 7)]) == 7
+    assert seen == [0, 0, 7]
+    assert not shares._started
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no unnamed semaphores here")
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 def test_workers_race(tool, tmp_path, cc):
     """Offers, threads that take them and who does them himself: no race, nothing lost or twice."""
@@ -314,13 +372,14 @@ def test_a_child_has_threads_of_its_own(tmp_path):
 
 @pytest.mark.usefixtures("cc")
 def test_calls_while_the_interpreter_ends(tmp_path):
-    """Its threads have stopped then; nobody waits for them."""
+    """Threads have stopped then, and would not begin; nobody waits for them."""
     code = (
         "whole = net(x)[0].sum()\n"
         "class Late:\n"
         "    def __del__(self, net=net, x=x, whole=whole, write=os.write):\n"
         "        write(1, b'%d' % (net(x, threads=2)[0].sum() == whole))\n"
-        "net(x, threads=2)\n"
+        "{before}\n"
         "late = Late()"
     )
-    assert told(code, tmp_path) == ["1"]
+    for before in ("", "net(x, threads=2)"):  # threads are there, or would have to begin
+        assert told(code.format(before=before), tmp_path) == ["1"]

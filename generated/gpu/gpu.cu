@@ -41,7 +41,7 @@ typedef float real;
 typedef real vec; /* of the cell's equations: here a thread has one unit */
 
 #ifdef __CUDACC__ /* else whoever runs this without a device brings his own */
-/* 2^x, by the instruction for it, and 1 / x: as much as 2^-22 and 2^-23 of them off. */
+/* 2^x, by the instruction for it, and 1 / x: up to two units in the last place off, and one. */
 static __device__ __forceinline__ vec gpu_exp2(vec x)
 {
     vec power;

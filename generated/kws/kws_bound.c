@@ -54,6 +54,8 @@ static void linger(const kws_worker *w, int state, long pauses)
     for (; pauses > 0 && state_of(w) == state; pauses--)
 #ifdef __SSE2__
         __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("isb"); /* about as long */
 #else
         ;
 #endif
@@ -98,9 +100,14 @@ int kws_worker_offer(kws_worker *w, int (*run)(void *job), void *job)
 int kws_worker_settle(kws_worker *w)
 {
     if (move_on(w, WANTED, AWAKE))
-        return w->run(w->job);
-    linger(w, TAKEN, 20000);
-    return state_of(w) == TAKEN ? -1 : w->answer;
+        w->answer = w->run(w->job);
+    while (state_of(w) == TAKEN) {
+        linger(w, TAKEN, 20000);
+#ifdef __linux__
+        sched_yield();
+#endif
+    }
+    return w->answer;
 }
 
 void kws_worker_serve(kws_worker *w, long pauses)
@@ -111,7 +118,7 @@ void kws_worker_serve(kws_worker *w, long pauses)
         if (move_on(w, WANTED, TAKEN)) {
             w->answer = w->run(w->job);
             __atomic_store_n(&w->state, AWAKE, __ATOMIC_RELEASE);
-        } else if (move_on(w, AWAKE, ASLEEP))
+        } else if (move_on(w, AWAKE, ASLEEP) || state_of(w) == ASLEEP)
             return;
     }
 }
@@ -125,7 +132,13 @@ int kws_worker_offer(kws_worker *w, int (*run)(void *job), void *job)
     return 0;
 }
 
-int kws_worker_settle(kws_worker *w) { return w->run(w->job); }
+int kws_worker_settle(kws_worker *w)
+{
+    if (w->run)
+        w->answer = w->run(w->job);
+    w->run = NULL;
+    return w->answer;
+}
 
 void kws_worker_serve(kws_worker *w, long pauses)
 {

@@ -46,10 +46,11 @@ typedef struct {
 /* Gives something to do to one that has nothing; returns whether it has to be woken. */
 int kws_worker_offer(kws_worker *w, int (*run)(void *job), void *job);
 
-/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+/* Waits for it, does it here if nobody has begun; returns what came of it, each time. */
 int kws_worker_settle(kws_worker *w);
 
-/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+/* For the thread when woken, be it for nothing: does what is offered, until nothing has come for so
+ * many pauses. */
 void kws_worker_serve(kws_worker *w, long pauses);
 
 #endif

@@ -52,6 +52,8 @@ static void linger(const notebook_gru_worker *w, int state, long pauses)
     for (; pauses > 0 && state_of(w) == state; pauses--)
 #ifdef __SSE2__
         __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("isb"); /* about as long */
 #else
         ;
 #endif
@@ -96,9 +98,14 @@ int notebook_gru_worker_offer(notebook_gru_worker *w, int (*run)(void *job), voi
 int notebook_gru_worker_settle(notebook_gru_worker *w)
 {
     if (move_on(w, WANTED, AWAKE))
-        return w->run(w->job);
-    linger(w, TAKEN, 20000);
-    return state_of(w) == TAKEN ? -1 : w->answer;
+        w->answer = w->run(w->job);
+    while (state_of(w) == TAKEN) {
+        linger(w, TAKEN, 20000);
+#ifdef __linux__
+        sched_yield();
+#endif
+    }
+    return w->answer;
 }
 
 void notebook_gru_worker_serve(notebook_gru_worker *w, long pauses)
@@ -109,7 +116,7 @@ void notebook_gru_worker_serve(notebook_gru_worker *w, long pauses)
         if (move_on(w, WANTED, TAKEN)) {
             w->answer = w->run(w->job);
             __atomic_store_n(&w->state, AWAKE, __ATOMIC_RELEASE);
-        } else if (move_on(w, AWAKE, ASLEEP))
+        } else if (move_on(w, AWAKE, ASLEEP) || state_of(w) == ASLEEP)
             return;
     }
 }
@@ -123,7 +130,13 @@ int notebook_gru_worker_offer(notebook_gru_worker *w, int (*run)(void *job), voi
     return 0;
 }
 
-int notebook_gru_worker_settle(notebook_gru_worker *w) { return w->run(w->job); }
+int notebook_gru_worker_settle(notebook_gru_worker *w)
+{
+    if (w->run)
+        w->answer = w->run(w->job);
+    w->run = NULL;
+    return w->answer;
+}
 
 void notebook_gru_worker_serve(notebook_gru_worker *w, long pauses)
 {

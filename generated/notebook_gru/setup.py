@@ -170,15 +170,16 @@ typedef struct {
 /* Gives something to do to one that has nothing; returns whether it has to be woken. */
 int notebook_gru_worker_offer(notebook_gru_worker *w, int (*run)(void *job), void *job);
 
-/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+/* Waits for it, does it here if nobody has begun; returns what came of it, each time. */
 int notebook_gru_worker_settle(notebook_gru_worker *w);
 
-/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+/* For the thread when woken, be it for nothing: does what is offered, until nothing has come for so
+ * many pauses. */
 void notebook_gru_worker_serve(notebook_gru_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_260a2cbc49f125fb",
+    "notebook_gru._notebook_gru_ddb8c3b58ea9a4aa",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

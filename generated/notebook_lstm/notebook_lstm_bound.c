@@ -55,6 +55,8 @@ static void linger(const notebook_lstm_worker *w, int state, long pauses)
     for (; pauses > 0 && state_of(w) == state; pauses--)
 #ifdef __SSE2__
         __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("isb"); /* about as long */
 #else
         ;
 #endif
@@ -99,9 +101,14 @@ int notebook_lstm_worker_offer(notebook_lstm_worker *w, int (*run)(void *job), v
 int notebook_lstm_worker_settle(notebook_lstm_worker *w)
 {
     if (move_on(w, WANTED, AWAKE))
-        return w->run(w->job);
-    linger(w, TAKEN, 20000);
-    return state_of(w) == TAKEN ? -1 : w->answer;
+        w->answer = w->run(w->job);
+    while (state_of(w) == TAKEN) {
+        linger(w, TAKEN, 20000);
+#ifdef __linux__
+        sched_yield();
+#endif
+    }
+    return w->answer;
 }
 
 void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses)
@@ -112,7 +119,7 @@ void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses)
         if (move_on(w, WANTED, TAKEN)) {
             w->answer = w->run(w->job);
             __atomic_store_n(&w->state, AWAKE, __ATOMIC_RELEASE);
-        } else if (move_on(w, AWAKE, ASLEEP))
+        } else if (move_on(w, AWAKE, ASLEEP) || state_of(w) == ASLEEP)
             return;
     }
 }
@@ -126,7 +133,13 @@ int notebook_lstm_worker_offer(notebook_lstm_worker *w, int (*run)(void *job), v
     return 0;
 }
 
-int notebook_lstm_worker_settle(notebook_lstm_worker *w) { return w->run(w->job); }
+int notebook_lstm_worker_settle(notebook_lstm_worker *w)
+{
+    if (w->run)
+        w->answer = w->run(w->job);
+    w->run = NULL;
+    return w->answer;
+}
 
 void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses)
 {

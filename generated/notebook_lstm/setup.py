@@ -171,15 +171,16 @@ typedef struct {
 /* Gives something to do to one that has nothing; returns whether it has to be woken. */
 int notebook_lstm_worker_offer(notebook_lstm_worker *w, int (*run)(void *job), void *job);
 
-/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+/* Waits for it, does it here if nobody has begun; returns what came of it, each time. */
 int notebook_lstm_worker_settle(notebook_lstm_worker *w);
 
-/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+/* For the thread when woken, be it for nothing: does what is offered, until nothing has come for so
+ * many pauses. */
 void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_477a825081bdcfe7",
+    "notebook_lstm._notebook_lstm_41523e48b3c96d09",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

@@ -169,15 +169,16 @@ typedef struct {
 /* Gives something to do to one that has nothing; returns whether it has to be woken. */
 int projected_worker_offer(projected_worker *w, int (*run)(void *job), void *job);
 
-/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+/* Waits for it, does it here if nobody has begun; returns what came of it, each time. */
 int projected_worker_settle(projected_worker *w);
 
-/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+/* For the thread when woken, be it for nothing: does what is offered, until nothing has come for so
+ * many pauses. */
 void projected_worker_serve(projected_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_4c77506b128475e9",
+    "projected._projected_7cfb32b9b0a1daee",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -176,15 +176,16 @@ typedef struct {
 /* Gives something to do to one that has nothing; returns whether it has to be woken. */
 int tone_worker_offer(tone_worker *w, int (*run)(void *job), void *job);
 
-/* What came of it, or -1 if that takes longer. What nobody has begun is done here. */
+/* Waits for it, does it here if nobody has begun; returns what came of it, each time. */
 int tone_worker_settle(tone_worker *w);
 
-/* For the woken thread: does what is offered, until nothing has come for so many pauses. */
+/* For the thread when woken, be it for nothing: does what is offered, until nothing has come for so
+ * many pauses. */
 void tone_worker_serve(tone_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_6fad01198b581757",
+    "tone._tone_1ecfdb3c306f8fcb",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

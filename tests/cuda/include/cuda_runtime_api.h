@@ -11,6 +11,7 @@
 #include "fibers.h"
 #include "numbers.h"
 
+#include <cfloat>
 #include <cmath>
 
 using std::fma;
@@ -250,13 +251,16 @@ inline cudaError_t run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), v
     return cudaSuccess;
 }
 
-/* A result that is off by this part of it, up or down as the bits of x fall. */
-inline float off(double exact, double part, float x)
+/* The rounded result, so many units in the last place up or down as the bits of x fall. */
+inline float off(double exact, int units, float x)
 {
     unsigned bits;
+    float near = (float)exact;
 
     memcpy(&bits, &x, sizeof bits);
-    return (float)(exact * (bits * 2654435761u >> 31 ? 1 + part : 1 - part));
+    for (; units && fabsf(near) >= FLT_MIN; units--)
+        near = nextafterf(near, bits * 2654435761u >> 31 ? INFINITY : -INFINITY);
+    return fabsf(near) < FLT_MIN ? 0 : near;
 }
 
 } // namespace shim
@@ -391,8 +395,8 @@ cudaError_t cudaOccupancyMaxActiveClusters(
 
 /* Instructions that approximate: here always as wrong as their documentation allows, in a direction
  * that depends on x alone; 2^0 is exact. */
-inline float SHIM_OF(_exp2)(float x) { return x == 0 ? 1 : shim::off(exp2(x), 1 / 4194304.0, x); }
-inline float SHIM_OF(_reciprocal)(float x) { return shim::off(1 / (double)x, 1 / 8388608.0, x); }
+inline float SHIM_OF(_exp2)(float x) { return x == 0 ? 1 : shim::off(exp2(x), 2, x); }
+inline float SHIM_OF(_reciprocal)(float x) { return shim::off(1 / (double)x, 1, x); }
 
 #ifdef SHIM_NUMBER
 /* What tensor cores do, mma.m16n8k16 of PTX: where a lane's numbers lie in the matrices. */

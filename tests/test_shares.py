@@ -220,18 +220,24 @@ def test_an_error_is_answered():
 @pytest.mark.parametrize("when", ["at work", "waiting"])
 def test_others_end_before_an_interrupt_leaves(when):
     """They write into memory that the caller may want to use again; their threads stay."""
-    begun, ended = threading.Event(), []
+    begun, sent, ended = threading.Event(), threading.Event(), []
+
+    def send():
+        _thread.interrupt_main()
+        sent.set()
 
     def interrupted():
         begun.wait(20)
         if when == "at work":
+            sent.set()
             raise KeyboardInterrupt
-        threading.Timer(0.1, _thread.interrupt_main).start()
+        threading.Timer(0.1, send).start()
         return 0
 
     def other():
         begun.set()
-        time.sleep(0.3)
+        sent.wait(20)
+        time.sleep(0.1)
         ended.append(True)
         return 0
 

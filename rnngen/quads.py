@@ -14,7 +14,6 @@ OWN = 58  # registers of a thread beside its weights and h that are enough
 LOADS = 16  # of h on their way, and all gates use each of them
 SUMMING = 12  # more for each sequence beyond the first
 WORKING = 68  # registers beside weights that nvcc takes: addresses, h on its way, a cell
-SLACK = 32  # it moves loads of h ahead as far as registers last, by architecture more or less so
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Quads(Residence):
     many: int = 1
 
     sequences = 1
-    slack = SLACK
 
     @property
     def shares(self) -> bool:

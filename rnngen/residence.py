@@ -12,6 +12,8 @@ from math import ceil
 
 REGISTERS = 65_536  # of a multiprocessor, 32 bits each
 MOST = 255  # registers of a thread
+# By which a prediction may be wrong: nvcc moves loads ahead as it likes, by architecture.
+SLACK = 32
 SCHEDULERS = 4  # of a multiprocessor, each one instruction of a warp a cycle
 WARP = 32
 WAITING = 260  # cycles of each step: h is read 30, activations follow each other 170, a barrier 60
@@ -105,11 +107,6 @@ class Residence(ABC):
     @abstractmethod
     def working(self, sequences: int) -> int:
         """Registers beside weights, for so many sequences, predicted."""
-
-    @property
-    @abstractmethod
-    def slack(self) -> int:
-        """Registers by which a prediction may be wrong."""
 
     def predicted(self, sequences: int = 1) -> int:
         """Registers of a thread for so many sequences."""

@@ -13,7 +13,6 @@ from rnngen.residence import SCHEDULERS, WAITING, WARP, Residence
 TILED = (48, 8)  # registers of a thread beside its weights: in any case, and for each gate
 EXCHANGING = 24  # more in a cluster: addresses in other blocks, four h
 LOADS = 20  # more where weights come from shared memory: those on their way
-SLACK = 24  # registers more or less that nvcc takes, by architecture
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class Tiles(Residence):
 
     sequences = 8  # at a time
     kind = "tensor"
-    slack = SLACK
 
     @property
     def units(self) -> int:

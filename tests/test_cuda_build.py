@@ -22,7 +22,7 @@ from emulated import plan
 from nets import weights
 
 import rnngen
-from rnngen import build, cache, compiler, package, processor, render, run, strategy
+from rnngen import build, cache, compiler, package, processor, render, residence, run, strategy
 from rnngen.cuda import CudaPlan
 from rnngen.errors import BuildError, DeviceError, WeightsError
 from rnngen.grid import Grid
@@ -148,7 +148,7 @@ def as_predicted(p: CudaPlan, report: str, architecture: str) -> None:
         found = list(taken(report, f"{p.name}_{fit.name}"))
         assert len(found) == 1 + fit.shares
         for sequences, count in found:
-            assert abs(count - fit.predicted(1 if p.half else sequences)) <= fit.slack
+            assert abs(count - fit.predicted(1 if p.half else sequences)) <= residence.SLACK
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -26,10 +26,8 @@ BLOCKS = {"sm_90": 16, "sm_100": 16, "sm_120": 8}  # of a cluster at most, where
 # Multiprocessors of an A100, of an H100 (SXM) or H200, a B200, an RTX 5080.
 PROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "sm_120": 84}
 PORTABLE = 8  # blocks that every device with clusters has room for
-LEVEL = (
-    1.1  # what is predicted to be level by less goes to one multiprocessor, which every device has
-)
-BETTER = 1.25  # and one of more blocks than those, for which a device may lack room
+LEVEL = 1.1  # so much better than one multiprocessor, which every device has, a cluster has to be
+BETTER = 1.25  # and so much one of more blocks than those, for which a device may lack room
 ROOM = PROCESSORS["sm_80"]  # blocks of a grid for all architectures: a smaller card goes by steps
 MANY = (1, 2, 4)  # sequences that blocks have together in float32
 

@@ -380,7 +380,7 @@ inline __device__ real gpu_dot(float4 a, float4 b, real sum)
 }
 
 /* Threads of a block: 2 lanes to each of 128 units.
- * Launch bounds of one block to a multiprocessor leave each 255 registers; 192 hold weights. */
+ * Launch bounds of one block to a multiprocessor leave each 255 registers. */
 constexpr int gpu_sm_threads = 256;
 
 /* 2 lanes to a unit, each with every 2nd quad of its W_hh.

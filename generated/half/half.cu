@@ -501,7 +501,7 @@ static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int thread
 }
 
 /* Threads of a block: a warp to every 16 of 64 units.
- * Launch bounds of one block to a multiprocessor leave each 255 registers; 128 hold weights. */
+ * Launch bounds of one block to a multiprocessor leave each 255 registers. */
 constexpr int half_cluster4_threads = 128;
 
 /* 64 units to each of 4 blocks; 16 units to a warp, with all of their rows of W_hh.

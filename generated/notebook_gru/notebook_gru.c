@@ -931,20 +931,19 @@ static size_t notebook_gru_gather(
 {
     const size_t at = (size_t)pass * call->h_pass;
 
-    g->n = call->B - b < 36 ? call->B - b : 36;
-    g->longest = 0;
+    g->n = g->longest = 0;
     g->shortest = SIZE_MAX;
     g->pass = pass;
     g->h_n = call->h_n + at + b * call->h_next;
-    for (size_t q = 0, n = g->n; q < n; q++) {
-        const size_t steps = notebook_gru_steps(call, b + q);
+    for (; g->n < 36 && b < call->B; g->n++, b++) {
+        const size_t steps = notebook_gru_steps(call, b);
 
-        g->steps[q] = steps;
+        g->steps[g->n] = steps;
         g->longest = steps > g->longest ? steps : g->longest;
         g->shortest = steps < g->shortest ? steps : g->shortest;
-        g->x[q] = x + first * k->input;
-        g->y[q] = y + first * 4;
-        g->h[q] = call->h + at + (b + q) * call->h_next;
+        g->x[g->n] = x + first * k->input;
+        g->y[g->n] = y + first * 4;
+        g->h[g->n] = call->h + at + b * call->h_next;
         first += call->next ? call->next : steps;
     }
     return first;

@@ -180,7 +180,7 @@ void notebook_lstm_worker_serve(notebook_lstm_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_lstm._notebook_lstm_41523e48b3c96d09",
+    "notebook_lstm._notebook_lstm_b511bf16af4da337",
     '#include "notebook_lstm_bound.h"\n#include "notebook_lstm_levels.h"',
     sources=[
         "notebook_lstm.c",

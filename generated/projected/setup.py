@@ -178,7 +178,7 @@ void projected_worker_serve(projected_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "projected._projected_7cfb32b9b0a1daee",
+    "projected._projected_52fb978ac368f423",
     '#include "projected_bound.h"\n#include "projected_levels.h"',
     sources=[
         "projected.c",

@@ -185,7 +185,7 @@ void tone_worker_serve(tone_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "tone._tone_1ecfdb3c306f8fcb",
+    "tone._tone_8f48d239b47730e5",
     '#include "tone_bound.h"\n#include "tone_levels.h"',
     sources=[
         "tone.c",

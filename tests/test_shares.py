@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -141,6 +142,14 @@ def alone(cc, monkeypatch):
 
 
 @pytest.fixture
+def interruptible():
+    """Ctrl-C raises: a shell's background jobs begin deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def awake(monkeypatch):
     """Whether a worker stays awake, each time it is woken."""
     seen = []
@@ -216,7 +225,7 @@ def test_an_error_is_answered():
     assert not calls
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("alone", "interruptible")
 @pytest.mark.parametrize("when", ["at work", "waiting"])
 def test_others_end_before_an_interrupt_leaves(when):
     """They write into memory that the caller may want to use again; their threads stay."""

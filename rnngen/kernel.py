@@ -16,8 +16,9 @@ from rnngen.cells import Cell
 from rnngen.parts import Part, Product, blocks
 
 REGISTERS = (15, 16, 32)  # 16 less the one that holds products which cannot be fused with a sum
-ROWS = 6  # most vectors in a tile of several gates; more would only need registers
+ROWS = 8  # most vectors in a tile of several gates: of four not even so many have registers
 ROWS_ALONE = 9  # of one gate: fewer sums would wait for each other; 12 were level with nine
+AHEAD = 6  # steps of one sequence for which W_ih is read once, if it is worth it at all
 L1 = 32 * 1024  # bytes; a larger W_ih is worth reading once for many steps
 L2 = 1024 * 1024  # bytes; weights beyond are read for more rows, and asked for in time
 L3 = 16 * 1024 * 1024  # bytes; weights beyond come so slowly that they are asked for earlier
@@ -35,8 +36,8 @@ class Tile:
         sizes: dict[int, tuple[int, ...]] = {}
         for n in range(1, (ROWS if self.gates > 1 else ROWS_ALONE) + 1):
             takes = self.gates * n + len(self.held(n))
-            have = next(registers for registers in REGISTERS if takes <= registers)
-            sizes[have] = (*sizes.get(have, ()), n)
+            if have := next((registers for registers in REGISTERS if takes <= registers), None):
+                sizes[have] = (*sizes.get(have, ()), n)
         return sizes
 
     def keeps_weights(self, vectors: int) -> bool:
@@ -174,7 +175,7 @@ class Kernel:
     def ahead(self) -> int:
         """Steps from which on one sequence gains by summing x for many at once; 0 if never."""
         rows = sum(part.products[0].rows * part.blocks for part in self.parts)
-        return ROWS if self.input * rows * self.block * self.bytes > L1 else 0
+        return AHEAD if self.input * rows * self.block * self.bytes > L1 else 0
 
     @property
     def wide(self) -> bool:

@@ -14,7 +14,7 @@ from rnngen.outline import Outline
 from rnngen.spec import Spec
 from rnngen.targets import ISAS, LEVELS, NATIVE, TARGETS, Level
 
-GROUP = 36  # rows: six tiles of six, or four of nine; their sums stay in a cache beside weights
+GROUP = 36  # rows: tiles of six or nine, of eight nearly; their sums stay in a cache beside weights
 GROUPS = 2  # that share a reading of weights from beyond the caches of a core
 ASKED = 20  # rows of weights that a tile can ask for before it starts; of more it would wait
 ASKED_FAR = 48  # the same where they come from memory, which has to know early

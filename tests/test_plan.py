@@ -66,7 +66,7 @@ def test_widths_end_at_the_block():
 
 @pytest.mark.parametrize(
     ("gates", "most"),
-    [(1, {15: 9}), (2, {15: 6}), (3, {15: 3, 16: 4, 32: 6}), (4, {15: 2, 16: 3, 32: 6})],
+    [(1, {15: 9}), (2, {15: 6, 32: 8}), (3, {15: 3, 16: 4, 32: 8}), (4, {15: 2, 16: 3, 32: 6})],
 )
 def test_tiles_fit_registers(gates, most):
     """Sums of a tile, and a column's weights and a value, or its values and a weight."""

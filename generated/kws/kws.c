@@ -484,6 +484,114 @@ static KWS_NOINLINE void kws_product_3x6(
     }
 }
 
+static KWS_NOINLINE void kws_product_3x7(
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
+        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0);
+        vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0);
+        vec s6_0 = splat(0), s6_1 = splat(0), s6_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < chain ? to : k + chain;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            KWS_KEEP(w0);
+            w1 = load(p[1]);
+            KWS_KEEP(w1);
+            w2 = load(p[2]);
+            KWS_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2;
+            v = splat(x4[i]);
+            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2;
+            v = splat(x5[i]);
+            s5_0 += v * w0; s5_1 += v * w1; s5_2 += v * w2;
+            v = splat(x6[i]);
+            s6_0 += v * w0; s6_1 += v * w1; s6_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s += next;
+        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s += next;
+        s[0] += s5_0; s[1] += s5_1; s[2] += s5_2; s += next;
+        s[0] += s6_0; s[1] += s6_1; s[2] += s6_2;
+        KWS_STORED;
+    }
+}
+
+static KWS_NOINLINE void kws_product_3x8(
+    const row *p, const real *const *x, int from, int to, int chain,
+    vec *sums, size_t next)
+{
+    const real *const x0 = x[0], *const x1 = x[1], *const x2 = x[2];
+    const real *const x3 = x[3], *const x4 = x[4], *const x5 = x[5];
+    const real *const x6 = x[6], *const x7 = x[7];
+
+    for (int k = from, end; k < to; k = end) {
+        vec s0_0 = splat(0), s0_1 = splat(0), s0_2 = splat(0);
+        vec s1_0 = splat(0), s1_1 = splat(0), s1_2 = splat(0);
+        vec s2_0 = splat(0), s2_1 = splat(0), s2_2 = splat(0);
+        vec s3_0 = splat(0), s3_1 = splat(0), s3_2 = splat(0);
+        vec s4_0 = splat(0), s4_1 = splat(0), s4_2 = splat(0);
+        vec s5_0 = splat(0), s5_1 = splat(0), s5_2 = splat(0);
+        vec s6_0 = splat(0), s6_1 = splat(0), s6_2 = splat(0);
+        vec s7_0 = splat(0), s7_1 = splat(0), s7_2 = splat(0);
+        vec v, w0, w1, w2, *s = sums;
+
+        end = to - k < chain ? to : k + chain;
+        for (int i = k; i < end; i++, p += 3) {
+            w0 = load(p[0]);
+            KWS_KEEP(w0);
+            w1 = load(p[1]);
+            KWS_KEEP(w1);
+            w2 = load(p[2]);
+            KWS_KEEP(w2);
+            v = splat(x0[i]);
+            s0_0 += v * w0; s0_1 += v * w1; s0_2 += v * w2;
+            v = splat(x1[i]);
+            s1_0 += v * w0; s1_1 += v * w1; s1_2 += v * w2;
+            v = splat(x2[i]);
+            s2_0 += v * w0; s2_1 += v * w1; s2_2 += v * w2;
+            v = splat(x3[i]);
+            s3_0 += v * w0; s3_1 += v * w1; s3_2 += v * w2;
+            v = splat(x4[i]);
+            s4_0 += v * w0; s4_1 += v * w1; s4_2 += v * w2;
+            v = splat(x5[i]);
+            s5_0 += v * w0; s5_1 += v * w1; s5_2 += v * w2;
+            v = splat(x6[i]);
+            s6_0 += v * w0; s6_1 += v * w1; s6_2 += v * w2;
+            v = splat(x7[i]);
+            s7_0 += v * w0; s7_1 += v * w1; s7_2 += v * w2;
+        }
+        s[0] += s0_0; s[1] += s0_1; s[2] += s0_2; s += next;
+        s[0] += s1_0; s[1] += s1_1; s[2] += s1_2; s += next;
+        s[0] += s2_0; s[1] += s2_1; s[2] += s2_2; s += next;
+        s[0] += s3_0; s[1] += s3_1; s[2] += s3_2; s += next;
+        s[0] += s4_0; s[1] += s4_1; s[2] += s4_2; s += next;
+        s[0] += s5_0; s[1] += s5_1; s[2] += s5_2; s += next;
+        s[0] += s6_0; s[1] += s6_1; s[2] += s6_2; s += next;
+        s[0] += s7_0; s[1] += s7_1; s[2] += s7_2;
+        KWS_STORED;
+    }
+}
+
 #endif
 
 /* One vector and 2 panels at once: so many sums that hardly one waits for itself. */
@@ -515,7 +623,7 @@ static void kws_tiles_3(
     const row *p, const real *const *x, size_t n,
     int from, int to, int chain, vec *sums, size_t next)
 {
-    enum { MOST = KWS_REGISTERS >= 32 ? 6 : KWS_REGISTERS >= 16 ? 4 : 3 };
+    enum { MOST = KWS_REGISTERS >= 32 ? 8 : KWS_REGISTERS >= 16 ? 4 : 3 };
     size_t tiles = (n + MOST - 1) / MOST;
 
     for (; tiles; tiles--) {
@@ -523,6 +631,12 @@ static void kws_tiles_3(
 
         switch (rows) {
 #if KWS_REGISTERS >= 32
+        case 8:
+            kws_product_3x8(p, x, from, to, chain, sums, next);
+            break;
+        case 7:
+            kws_product_3x7(p, x, from, to, chain, sums, next);
+            break;
         case 6:
             kws_product_3x6(p, x, from, to, chain, sums, next);
             break;

@@ -88,6 +88,22 @@ class CudaPlan(Words):
         return len(self.ways) > 1
 
     @property
+    def layered(self) -> tuple[tuple[int, str], ...]:
+        """Numbers and names of the ways that have one layer after the other."""
+        numbered = tuple(enumerate(self.ways, 1))
+        return numbered[1:] if self.wavefront else numbered
+
+    @property
+    def processors(self) -> bool:
+        """Whether forward has to know how many there are: layer by layer, sequences take turns."""
+        return bool(self.grid) or any(fit.shares for fit in self.residences)
+
+    @property
+    def uses_device(self) -> bool:
+        """Whether launches need more of what init found than a way."""
+        return self.processors or self.wavefront
+
+    @property
     def whole(self) -> bool:
         """Whether rows of weights that stay in float32 have nothing but whole quads."""
         return all(fit.whole for fit in self.residences if isinstance(fit, Quads))

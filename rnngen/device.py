@@ -91,7 +91,7 @@ class DeviceNetwork(Holder):
         super().__init__(plan, library)
         self.plan: CudaPlan = plan
         self._weights: _Weights | None = None
-        self._ready: set[Any] = set()  # devices whose kernels were found to fit
+        self._found: dict[Any, Any] = {}  # by device: a struct, what it has room for
         self._captured: list[Any] = []  # what CUDA graphs need when they are replayed
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -149,7 +149,7 @@ class DeviceNetwork(Holder):
 
         Raises DeviceError without a device, MissingError without torch.
         """
-        self.check(self.function("_init")())
+        self._init()
         return super().validate()
 
     def _call_packed(self, sequence: Any, hx: Any) -> tuple[Any, Any]:
@@ -184,24 +184,30 @@ class DeviceNetwork(Holder):
         """A call that has been launched, in memory of its own."""
         device = given.x.device
         with self.current(device) as stream:
-            weights = self._placed(device, stream)
-            call = DeviceCall(self, given, states, weights)
+            placed = self._placed(device, stream)
+            call = DeviceCall(self, given, states, placed)
             call.launch(stream)
             if self.capturing():
-                self.keep(weights)
+                self.keep(placed)
         return call
 
-    def _placed(self, device: Any, stream: int) -> tuple[Any, Any]:
-        """Weights on the device, the current one: a struct, and the tensor that it points into.
+    def _placed(self, device: Any, stream: int) -> tuple[Any, Any, Any]:
+        """Of the device, the current one: structs of what it has room for and of weights, and the
+        tensor that the latter points into.
 
-        Raises RuntimeError if there are none, DeviceError if the kernels do not fit.
+        Raises RuntimeError if there are no weights, DeviceError if the kernels do not fit.
         """
         if self._weights is None:
             raise self._has_no_weights()
-        if device not in self._ready:
-            self.check(self.function("_init")())
-            self._ready.add(device)
-        return self._weights.on(device, stream)
+        if device not in self._found:
+            self._found[device] = self._init()
+        return self._found[device], *self._weights.on(device, stream)
+
+    def _init(self) -> Any:
+        """What the current device has room for. Raises DeviceError if the kernels do not fit."""
+        found = self.library.ffi.new(f"{self.spec.name}_device *")
+        self.check(self.function("_init")(found))
+        return found
 
     @contextmanager
     def current(self, device: Any) -> Iterator[int]:

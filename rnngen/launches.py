@@ -21,9 +21,9 @@ class DeviceCall(Answer):
     """
 
     def __init__(
-        self, net: Any, given: Input, states: Sequence[Any], weights: tuple[Any, Any]
+        self, net: Any, given: Input, states: Sequence[Any], placed: tuple[Any, Any, Any]
     ) -> None:
-        """States may be none; weights are a struct and the tensor that it points into."""
+        """States may be none; placed are structs of device and weights, and the latter's tensor."""
         x, plan, ffi = given.x, net.plan, net.library.ffi
         shape = len(plan.model.passes), *([given.batch] if given.batched else [])
         last = [x.new_empty((*shape, width)) for width in plan.state_sizes.values()]
@@ -35,8 +35,8 @@ class DeviceCall(Answer):
         scratch = tensors.scratch(nbytes, x.device)
         *pointers, place = _pointers(ffi, (*arrays, scratch))
         batch = ffi.new(f"{net.spec.name}_batch *", (given.steps, given.batch, *pointers))
-        self._forward = partial(net.function("_forward"), weights[0], batch, place, nbytes)
-        self._kept = (*arrays, scratch, weights)  # what the structs point to
+        self._forward = partial(net.function("_forward"), *placed[:2], batch, place, nbytes)
+        self._kept = (*arrays, scratch, placed)  # what the structs point to
         self._net, self._device = net, x.device
         self._graph: Any = None
 

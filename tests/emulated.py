@@ -55,12 +55,13 @@ class Emulated(DeviceNetwork):
             return function
         ffi, name = self.library.ffi, self.spec.name
 
-        def forward(weights, batch, *rest):
+        def forward(device, weights, batch, *rest):
             if rest[-1] != ffi.cast("cudaStream_t", Side.cuda_stream):
                 self.loaded = True
-                return function(weights, batch, *rest)
+                return function(device, weights, batch, *rest)
             assert self.loaded
-            structs = ffi.new(f"{name}_weights *", weights[0]), ffi.new(f"{name}_batch *", batch[0])
+            given = {"device": device, "weights": weights, "batch": batch}
+            structs = [ffi.new(f"{name}_{kind} *", value[0]) for kind, value in given.items()]
             Graph.captured.launches.append(partial(function, *structs, *rest))
             return 0
 

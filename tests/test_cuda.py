@@ -5,6 +5,7 @@ What that cannot see is in test_cuda_build.py (what nvcc makes of them) and test
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import pickle
 import re
@@ -514,11 +515,11 @@ def test_a_graph_keeps_the_weights_that_it_reads(monkeypatch):
     network = net()
     x = torch.randn(3, 2, 3)
     network(x)
-    seen = [weakref.ref(network._placed(torch.device("cpu"), 0)[1])]
+    seen = [weakref.ref(network._placed(torch.device("cpu"), 0)[-1])]
     monkeypatch.setattr(network, "captured", True)
     network.load_state_dict({k: -v for k, v in network.arrays().items()})
     network(x)
-    seen.append(weakref.ref(network._placed(torch.device("cpu"), 0)[1]))
+    seen.append(weakref.ref(network._placed(torch.device("cpu"), 0)[-1]))
     network.load_state_dict({k: -v for k, v in network.arrays().items()})
     assert [ref() is not None for ref in seen] == [False, True]
 
@@ -626,7 +627,7 @@ def test_bound_keeps_what_it_reads(kind, graphs):
     x, hx = arguments(network)
     call = network.bind(x, given(hx), lengths=[5, 1, 2])
     kept = [weakref.ref(tensor) for tensor in call._kept if torch.is_tensor(tensor)]
-    kept.append(weakref.ref(call._kept[-1][1]))
+    kept.append(weakref.ref(call._kept[-1][-1]))
     network.load_state_dict({k: -v for k, v in network.arrays().items()})
     run = call.run
     del call, x, hx
@@ -797,7 +798,10 @@ def test_a_network_without_weights_says_so():
         empty(torch.zeros(1, 1, 3))
 
 
-@pytest.mark.parametrize("field", ["x", "y", "h_n", "c_n", "T", "weights", "workspace", "bytes"])
+@pytest.mark.parametrize(
+    "field",
+    ["x", "y", "h_n", "c_n", "T", "device", "way", "weights", "workspace", "bytes"],
+)
 def test_c_refuses_what_it_cannot_run(field):
     """cudaErrorInvalidValue, and nothing launched: y stays."""
     network = net()
@@ -807,11 +811,78 @@ def test_c_refuses_what_it_cannot_run(field):
     fields = {name: at[name] for name in ("x", "y", "h_n", "c_n")} | {"T": 1, "B": 1}
     fields |= {field: 0 if field == "T" else ffi.NULL} if field in fields else {}
     batch = ffi.new("net_batch *", fields)
-    weights = ffi.NULL if field == "weights" else network._placed(torch.device("cpu"), 0)[0]
+    device, weights, _ = network._placed(torch.device("cpu"), 0)
+    device = {"device": ffi.NULL, "way": ffi.new("net_device *")}.get(field, device)
+    weights = ffi.NULL if field == "weights" else weights
     workspace = ffi.NULL if field == "workspace" else at["workspace"]
     nbytes = network.workspace(1, 1) - (field == "bytes")
-    assert forward(weights, batch, workspace, nbytes, ffi.NULL) == 1
+    assert forward(device, weights, batch, workspace, nbytes, ffi.NULL) == 1
     assert (memory["y"] == 7).all()
+
+
+def asked(network, x) -> int:
+    """How often a call asks CUDA what there is room for, or for more of it than usual."""
+    count = ctypes.c_int.in_dll(ctypes.CDLL(str(network.library.path)), "shim_asked")
+    before = count.value
+    network(x)
+    return count.value - before
+
+
+@ALL
+def test_only_init_asks_the_device(kind):
+    """Whatever the batch; the answers of init are for all calls."""
+    network = net(**both(kind))
+    assert asked(network, noise(network, 2, 1, 3)) > 0
+    assert [asked(network, noise(network, 2, batch, 3)) for batch in (1, 9, 40)] == [0, 0, 0]
+
+
+def test_a_question_in_forward_is_seen():
+    """What that test counts."""
+    start = "    const int stretch = net_stretch_steps(in->T, in->B);"
+    ask = "    int most = 0;\n    (void)net_ask(cudaDevAttrClusterLaunch, &most);\n"
+    network = with_weights(plan(), lambda text: text.replace(start, ask + start))
+    x = noise(network, 2, 1, 3)
+    network(x)
+    assert asked(network, x) == 2
+
+
+def test_init_answers_for_the_device(monkeypatch):
+    """What there is room for then; nothing if it fails, so that forward refuses."""
+    network = net(cell="gru", hidden_size=131, num_layers=2)
+    ffi, init = network.library.ffi, network.function("_init")
+    assert network.plan.ways == ("wavefront", "cluster4", "grid", "step")
+    device = ffi.new("net_device *")
+
+    def found(**room: int) -> list[int]:
+        for name, value in room.items():
+            monkeypatch.setenv(f"SHIM_{name}", str(value))
+        code = init(device)
+        return [code, device.way, device.at_once]
+
+    assert found(PROCESSORS=132, CLUSTER=8) == [0, 2, 33]
+    assert device.processors == 132
+    assert found(CLUSTER=2) == [0, 3, 0]
+    assert found(PROCESSORS=1) == [0, 4, 0]
+    assert found(SHARED=1024) == [701, 0, 0]
+    assert init(ffi.NULL) == 1
+
+
+def test_a_wavefront_is_for_as_many_sequences_as_pay(monkeypatch):
+    """One at a time in all five blocks; more of them are sooner done layer by layer."""
+    network = net(hidden_size=20, num_layers=3)
+    fit = network.plan.residences[0]
+    assert (network.plan.ways, fit.resident) == (("wavefront", "sm"), 5)
+    assert fit.cycles < 3 * fit.alone < 5 * fit.cycles
+    monkeypatch.setenv("SHIM_PROCESSORS", "5")
+    x = noise(network, 3, 5, 3)
+    for batch, other in ((1, "sm"), (5, "wavefront")):
+        call = rf"return net_run_{other}\(.*;"
+        only = with_weights(
+            network.plan, lambda t, c=call: re.sub(c, "return cudaErrorNotSupported;", t), "-w"
+        )
+        assert_same(only(x[:, :batch]), network(x[:, :batch]))
+        with pytest.raises(DeviceError):
+            only(x[:, : 6 - batch])
 
 
 def test_what_cuda_answers_becomes_an_error():
@@ -892,10 +963,10 @@ def test_the_example_in_the_header_runs(fields, tmp_path):
 def test_calls_keep_the_weights_they_began_with():
     """Whoever has the struct has the tensor that it points into; new weights are in another."""
     network = net()
-    struct, tensor = network._placed(torch.device("cpu"), 0)
-    assert network._placed(torch.device("cpu"), 0)[1] is tensor
+    _, struct, tensor = network._placed(torch.device("cpu"), 0)
+    assert network._placed(torch.device("cpu"), 0)[-1] is tensor
     network.load_state_dict({k: -v for k, v in network.arrays().items()})
-    assert network._placed(torch.device("cpu"), 0)[1] is not tensor
+    assert network._placed(torch.device("cpu"), 0)[-1] is not tensor
     assert struct.l0.weight_ih == network.library.ffi.cast("float *", tensor.data_ptr())
 
 
@@ -960,7 +1031,7 @@ def test_wavefront_with_weights_in_shared_memory(monkeypatch):
     x = noise(network, 5, 1, 3)
     alone = network(x)
     monkeypatch.setenv("SHIM_PROCESSORS", "16")
-    assert_same(alone, network(x))
+    assert_same(alone, with_weights(network.plan)(x))
 
 
 @pytest.mark.full

@@ -145,8 +145,8 @@ MUTANTS = {
     ),
     "grid: more blocks than there is room for": (
         GRID,
-        "min(processors / ",
-        "min(2 * processors / ",
+        "min(call.device->processors / ",
+        "min(2 * call.device->processors / ",
     ),
     "grid: units of the first block": (GRID, "(int)blockIdx.x * 5", "0 * 5"),
     "grid: what lies beyond h": (GRID, "shared[k] = make_float4(0, 0, 0, 0);", "(void)k;"),
@@ -190,8 +190,8 @@ MUTANTS = {
     "wavefront: packets of the neighbour": (WAVE, "turn * links + (", "turn + ("),
     "wavefront: more blocks than there is room for": (
         WAVE,
-        "min(at_once / 7",
-        "min(2 * at_once / 7",
+        "min(device->at_once / 7",
+        "min(2 * device->at_once / 7",
     ),
     "wavefront of clusters: no waiting for h": (
         WAVES,

@@ -338,14 +338,21 @@ static cudaError_t gpu_launch(
     return cudaLaunchKernelEx(&config, kernel, given...);
 }
 
+/* What the current device says of itself. */
+static cudaError_t gpu_ask(cudaDeviceAttr what, int *answer)
+{
+    int device = 0;
+    const cudaError_t error = cudaGetDevice(&device);
+
+    return error ? error : cudaDeviceGetAttribute(answer, what, device);
+}
+
 /* Lets a kernel have its shared memory; cudaErrorLaunchOutOfResources if no block of it fits. */
 template <class Kernel> static cudaError_t gpu_fits(Kernel *kernel, int threads, int shared)
 {
-    int device = 0, most = 0, blocks = 0;
-    cudaError_t error = cudaGetDevice(&device);
+    int most = 0, blocks = 0;
+    cudaError_t error = gpu_ask(cudaDevAttrMaxSharedMemoryPerBlockOptin, &most);
 
-    if (!error)
-        error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     if (!error && shared > most)
         return cudaErrorLaunchOutOfResources;
     if (!error)
@@ -513,6 +520,23 @@ size_t gpu_workspace(size_t T, size_t B)
     return sums * sizeof(real);
 }
 
+cudaError_t gpu_init(gpu_device *device)
+{
+    if (!device)
+        return cudaErrorInvalidValue;
+    *device = {};
+
+    cudaError_t error = gpu_fits(gpu_input<1>, gpu_product_threads, gpu_product_bytes<1, 3>);
+
+    if (!error)
+        error = gpu_fits(gpu_input<8>, gpu_product_threads, gpu_product_bytes<8, 3>);
+    if (!error)
+        error = gpu_sm_fits();
+    if (!error)
+        device->way = 1;
+    return error;
+}
+
 template <int ROWS>
 static cudaError_t gpu_sum_input(
     const gpu_call &call, const gpu_stretch &s, const gpu_layer &layer)
@@ -554,22 +578,15 @@ static cudaError_t gpu_run_layer(
 /* Sequences of a call at most: up to 16 blocks for each, and sizes rounded up, are ints. */
 constexpr int gpu_most = INT_MAX / 16;
 
-cudaError_t gpu_init(void)
-{
-    cudaError_t error = gpu_fits(gpu_input<1>, gpu_product_threads, gpu_product_bytes<1, 3>);
-
-    if (!error)
-        error = gpu_fits(gpu_input<8>, gpu_product_threads, gpu_product_bytes<8, 3>);
-    return error ? error : gpu_sm_fits();
-}
-
 cudaError_t gpu_forward(
-    const gpu_weights *weights, const gpu_batch *batch, void *workspace,
-    size_t workspace_bytes, cudaStream_t stream)
+    const gpu_device *device, const gpu_weights *weights, const gpu_batch *batch,
+    void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
     const gpu_batch *const in = batch;
 
-    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > gpu_most)
+    if (!device || !device->way || !weights || !in)
+        return cudaErrorInvalidValue;
+    if (!in->T || in->T > INT_MAX || in->B > gpu_most)
         return cudaErrorInvalidValue;
     if (!in->B)
         return cudaSuccess;
@@ -582,9 +599,7 @@ cudaError_t gpu_forward(
 
     const int stretch = gpu_stretch_steps(in->T, in->B);
     real *const sums = static_cast<real *>(workspace);
-    cudaError_t error = cudaSuccess;
     const gpu_call call = {in, stretch, sums, stream};
 
-    error = gpu_run_layer(call, 0, weights->l0, in->x, 64, in->y);
-    return error;
+    return gpu_run_layer(call, 0, weights->l0, in->x, 64, in->y);
 }

@@ -57,20 +57,28 @@ typedef struct {
                          * to step t begin at starts[t]; a sequence is not longer than the last */
 } gpu_batch;
 
-/* Once for each device, the current one: makes sure that its kernels fit, and lets them. */
-cudaError_t gpu_init(void);
+/* What init found a device to have room for: plain data, the caller's to keep and to copy.
+ * Ways, the best first: 1 sm. */
+typedef struct {
+    int way; /* the first with room; 0: init has not found one */
+} gpu_device;
+
+/* Once for each device, the current one: lets kernels have the shared memory that they need there,
+ * and says in *device what there is room for. If it fails, forward refuses *device. */
+cudaError_t gpu_init(gpu_device *device);
 
 /* Bytes of scratch memory on the device that T steps of B sequences need. */
 size_t gpu_workspace(size_t T, size_t B);
 
-/* Runs the batch on the stream and comes back at once: allocates nothing, waits for nothing, keeps
- * no pointer, can be captured in a graph. workspace is aligned as cudaMalloc aligns. The same bits
- * each time, and of a sequence the same whatever others there are. cudaErrorInvalidValue: nothing
- * was launched; a pointer is NULL, T is 0 or above 2^31 - 1, B above 2^27 - 1, or the workspace too
- * small. Other errors are those of launches. */
+/* Runs the batch on the stream and comes back at once: allocates nothing, waits for nothing, asks
+ * the device nothing, keeps no pointer, can be captured in a graph. The current device is that of
+ * init. workspace is aligned as cudaMalloc aligns. The same bits each time, and of a sequence the
+ * same whatever others there are. cudaErrorInvalidValue: nothing was launched; a pointer is NULL,
+ * *device has no way, T is 0 or above 2^31 - 1, B above 2^27 - 1, or the workspace too small. Other
+ * errors are those of launches. */
 cudaError_t gpu_forward(
-    const gpu_weights *weights, const gpu_batch *batch, void *workspace,
-    size_t workspace_bytes, cudaStream_t stream);
+    const gpu_device *device, const gpu_weights *weights, const gpu_batch *batch,
+    void *workspace, size_t workspace_bytes, cudaStream_t stream);
 
 /* For example, in C++, 100 steps of 32 sequences; parameters, x, y and states lie on the device.
  *
@@ -85,11 +93,12 @@ cudaError_t gpu_forward(
  *
  *     const size_t bytes = gpu_workspace(batch.T, batch.B);
  *     void *workspace = nullptr;
- *     cudaError_t error = gpu_init();
+ *     gpu_device device;
+ *     cudaError_t error = gpu_init(&device);
  *     if (!error)
  *         error = cudaMalloc(&workspace, bytes);
  *     if (!error)
- *         error = gpu_forward(&weights, &batch, workspace, bytes, stream);
+ *         error = gpu_forward(&device, &weights, &batch, workspace, bytes, stream);
  *     if (!error)
  *         error = cudaStreamSynchronize(stream); // before anybody reads y or frees the workspace
  *     if (error)

@@ -349,14 +349,21 @@ static cudaError_t half_launch(
     return cudaLaunchKernelEx(&config, kernel, given...);
 }
 
+/* What the current device says of itself. */
+static cudaError_t half_ask(cudaDeviceAttr what, int *answer)
+{
+    int device = 0;
+    const cudaError_t error = cudaGetDevice(&device);
+
+    return error ? error : cudaDeviceGetAttribute(answer, what, device);
+}
+
 /* Lets a kernel have its shared memory; cudaErrorLaunchOutOfResources if no block of it fits. */
 template <class Kernel> static cudaError_t half_fits(Kernel *kernel, int threads, int shared)
 {
-    int device = 0, most = 0, blocks = 0;
-    cudaError_t error = cudaGetDevice(&device);
+    int most = 0, blocks = 0;
+    cudaError_t error = half_ask(cudaDevAttrMaxSharedMemoryPerBlockOptin, &most);
 
-    if (!error)
-        error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     if (!error && shared > most)
         return cudaErrorLaunchOutOfResources;
     if (!error)
@@ -469,11 +476,9 @@ static cudaError_t half_clusters(
 {
     cudaLaunchAttribute cluster = half_cluster_of(blocks);
     cudaLaunchConfig_t config = {};
-    int device = 0, can = 0;
-    cudaError_t error = cudaGetDevice(&device);
+    int can = 0;
+    cudaError_t error = half_ask(cudaDevAttrClusterLaunch, &can);
 
-    if (!error)
-        error = cudaDeviceGetAttribute(&can, cudaDevAttrClusterLaunch, device);
     if (!error && !can)
         return cudaErrorLaunchOutOfResources;
     if (!error)
@@ -729,6 +734,23 @@ size_t half_workspace(size_t T, size_t B)
     return reals * sizeof(real) + numbers * sizeof(number);
 }
 
+cudaError_t half_init(half_device *device)
+{
+    if (!device)
+        return cudaErrorInvalidValue;
+    *device = {};
+
+    cudaError_t error = half_fits(half_input<1>, half_product_threads, half_product_bytes<1, 4>);
+
+    if (!error)
+        error = half_fits(half_input<8>, half_product_threads, half_product_bytes<8, 4>);
+    if (!error)
+        error = half_cluster4_fits();
+    if (!error)
+        device->way = 1;
+    return error;
+}
+
 template <int ROWS>
 static cudaError_t half_sum_input(
     const half_call &call, const half_stretch &s, const half_layer &layer)
@@ -773,22 +795,15 @@ static cudaError_t half_run_layer(
 /* Sequences of a call at most: up to 16 blocks for each, and sizes rounded up, are ints. */
 constexpr int half_most = INT_MAX / 16;
 
-cudaError_t half_init(void)
-{
-    cudaError_t error = half_fits(half_input<1>, half_product_threads, half_product_bytes<1, 4>);
-
-    if (!error)
-        error = half_fits(half_input<8>, half_product_threads, half_product_bytes<8, 4>);
-    return error ? error : half_cluster4_fits();
-}
-
 cudaError_t half_forward(
-    const half_weights *weights, const half_batch *batch, void *workspace,
-    size_t workspace_bytes, cudaStream_t stream)
+    const half_device *device, const half_weights *weights, const half_batch *batch,
+    void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
     const half_batch *const in = batch;
 
-    if (!weights || !in || !in->T || in->T > INT_MAX || in->B > half_most)
+    if (!device || !device->way || !weights || !in)
+        return cudaErrorInvalidValue;
+    if (!in->T || in->T > INT_MAX || in->B > half_most)
         return cudaErrorInvalidValue;
     if (!in->B)
         return cudaSuccess;
@@ -803,9 +818,7 @@ cudaError_t half_forward(
     const size_t rows = (size_t)stretch * in->B; /* of a stretch */
     real *const sums = static_cast<real *>(workspace);
     real *const own = sums + rows * half_row_sums;
-    cudaError_t error = cudaSuccess;
     const half_call call = {in, stretch, sums, own, stream};
 
-    error = half_run_layer(call, 0, weights->l0, in->x, 64, in->y);
-    return error;
+    return half_run_layer(call, 0, weights->l0, in->x, 64, in->y);
 }

@@ -62,20 +62,28 @@ typedef struct {
                          * to step t begin at starts[t]; a sequence is not longer than the last */
 } half_batch;
 
-/* Once for each device, the current one: makes sure that its kernels fit, and lets them. */
-cudaError_t half_init(void);
+/* What init found a device to have room for: plain data, the caller's to keep and to copy.
+ * Ways, the best first: 1 cluster4. */
+typedef struct {
+    int way; /* the first with room; 0: init has not found one */
+} half_device;
+
+/* Once for each device, the current one: lets kernels have the shared memory that they need there,
+ * and says in *device what there is room for. If it fails, forward refuses *device. */
+cudaError_t half_init(half_device *device);
 
 /* Bytes of scratch memory on the device that T steps of B sequences need. */
 size_t half_workspace(size_t T, size_t B);
 
-/* Runs the batch on the stream and comes back at once: allocates nothing, waits for nothing, keeps
- * no pointer, can be captured in a graph. workspace is aligned as cudaMalloc aligns. The same bits
- * each time, and of a sequence the same whatever others there are. cudaErrorInvalidValue: nothing
- * was launched; a pointer is NULL, T is 0 or above 2^31 - 1, B above 2^27 - 1, or the workspace too
- * small. Other errors are those of launches. */
+/* Runs the batch on the stream and comes back at once: allocates nothing, waits for nothing, asks
+ * the device nothing, keeps no pointer, can be captured in a graph. The current device is that of
+ * init. workspace is aligned as cudaMalloc aligns. The same bits each time, and of a sequence the
+ * same whatever others there are. cudaErrorInvalidValue: nothing was launched; a pointer is NULL,
+ * *device has no way, T is 0 or above 2^31 - 1, B above 2^27 - 1, or the workspace too small. Other
+ * errors are those of launches. */
 cudaError_t half_forward(
-    const half_weights *weights, const half_batch *batch, void *workspace,
-    size_t workspace_bytes, cudaStream_t stream);
+    const half_device *device, const half_weights *weights, const half_batch *batch,
+    void *workspace, size_t workspace_bytes, cudaStream_t stream);
 
 /* For example, in C++, 100 steps of 32 sequences; parameters, x, y and states lie on the device.
  *
@@ -91,11 +99,12 @@ cudaError_t half_forward(
  *
  *     const size_t bytes = half_workspace(batch.T, batch.B);
  *     void *workspace = nullptr;
- *     cudaError_t error = half_init();
+ *     half_device device;
+ *     cudaError_t error = half_init(&device);
  *     if (!error)
  *         error = cudaMalloc(&workspace, bytes);
  *     if (!error)
- *         error = half_forward(&weights, &batch, workspace, bytes, stream);
+ *         error = half_forward(&device, &weights, &batch, workspace, bytes, stream);
  *     if (!error)
  *         error = cudaStreamSynchronize(stream); // before anybody reads y or frees the workspace
  *     if (error)

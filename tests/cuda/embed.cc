@@ -6,7 +6,8 @@
 
 int main()
 {
-    const cudaError_t error = net_init();
+    net_device device;
+    const cudaError_t error = net_init(&device);
 
     if (error)
         std::printf("net: CUDA error %d, %s\n", (int)error, cudaGetErrorString(error));

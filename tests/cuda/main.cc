@@ -32,7 +32,9 @@ static bool finite(const Real *values, size_t count)
 }
 
 /* One call; lengths as many as sequences, or none. */
-static int run(const OF_NET(_weights) &weights, size_t T, std::vector<int> lengths, bool packed, size_t B)
+static int run(
+    const OF_NET(_device) &device, const OF_NET(_weights) &weights, size_t T, std::vector<int> lengths,
+    bool packed, size_t B)
 {
     const size_t passes = NUM_LAYERS * NUM_DIRECTIONS;
     const size_t bytes = OF_NET(_workspace)(T, B);
@@ -57,7 +59,7 @@ static int run(const OF_NET(_weights) &weights, size_t T, std::vector<int> lengt
     batch.lengths = lengths.empty() ? nullptr : lengths.data();
     batch.starts = packed ? starts.data() : nullptr;
     Real *const scratch = numbers(bytes / sizeof(Real), true);
-    if (OF_NET(_forward)(&weights, &batch, scratch, bytes, nullptr))
+    if (OF_NET(_forward)(&device, &weights, &batch, scratch, bytes, nullptr))
         return 2;
     return finite(batch.y, rows * OUTPUT_SIZE) && finite(batch.h_n, passes * B * STATE_SIZE) ? 0 : 3;
 }
@@ -67,16 +69,17 @@ int main()
     const size_t sizes[] = {PARAMS};
     const Real *pointers[sizeof sizes / sizeof *sizes];
     OF_NET(_weights) weights;
+    OF_NET(_device) device;
 
     for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++)
         pointers[n] = numbers(sizes[n], false);
     static_assert(sizeof pointers == sizeof weights);
     memcpy(&weights, pointers, sizeof weights);
-    int code = OF_NET(_init)();
+    int code = OF_NET(_init)(&device);
     for (size_t B : {1, 9})
-        code = code ? code : run(weights, 5, {}, false, B);
-    code = code ? code : run(weights, 7, {7, 3, 1}, false, 3);
-    code = code ? code : run(weights, 7, {7, 3, 1}, true, 3);
+        code = code ? code : run(device, weights, 5, {}, false, B);
+    code = code ? code : run(device, weights, 7, {7, 3, 1}, false, 3);
+    code = code ? code : run(device, weights, 7, {7, 3, 1}, true, 3);
     if (code)
         fprintf(stderr, "code %d\n", code);
     return code;

@@ -99,6 +99,11 @@ typedef float4 shim_quad;
 constexpr size_t shim_shared_bytes = (227 + 4) * 1024;
 alignas(128) shim_quad SHIM_OF(_shared)[shim_shared_bytes / sizeof(float4)];
 
+/* How often the network asked what the device has room for, or asked for more room than usual. */
+extern "C" {
+int shim_asked = 0;
+}
+
 namespace {
 namespace shim {
 
@@ -317,6 +322,7 @@ cudaError_t cudaLaunchKernelEx(
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute what, int value)
 {
+    shim_asked++;
     if (value < 0 || (size_t)value > shim::most_shared())
         return cudaErrorInvalidValue;
     shim::grants.push_back({reinterpret_cast<const void *>(kernel), what, (size_t)value});
@@ -327,6 +333,7 @@ template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(
     int *blocks, Kernel *, int threads, size_t bytes)
 {
+    shim_asked++;
     *blocks = threads <= 1024 && bytes <= shim::most_shared();
     return cudaSuccess;
 }
@@ -346,6 +353,7 @@ inline cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream
 
 inline cudaError_t cudaGetDevice(int *device)
 {
+    shim_asked++;
     *device = 0;
     return cudaSuccess;
 }
@@ -370,6 +378,7 @@ inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 
 inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
+    shim_asked++;
     *value = (int)shim::most_shared();
     if (attribute == cudaDevAttrClusterLaunch)
         *value = shim::room() > 0;
@@ -388,6 +397,7 @@ cudaError_t cudaOccupancyMaxActiveClusters(
 
     const unsigned blocks = shim::cluster(*c);
 
+    shim_asked++;
     *clusters = c->dynamicSmemBytes <= shim::most_shared();
     *clusters *= (int)std::max(1u, shim::processors() / blocks);
     return shim::has_room(at, blocks) ? cudaSuccess : cudaErrorInvalidClusterSize;

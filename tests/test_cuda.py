@@ -951,6 +951,15 @@ def test_sanitizers_find_nothing(fields, tmp_path):
     sanitized(plan(**fields), tmp_path)
 
 
+def test_sanitizers_find_nothing_where_no_cluster_has_room(tmp_path, monkeypatch):
+    """Numbers of what there is room for are zero; nothing is divided by them."""
+    monkeypatch.setenv("SHIM_CLUSTER", "0")
+    monkeypatch.setenv("SHIM_PROCESSORS", "1")
+    p = plan(cell="gru", hidden_size=131, num_layers=2)
+    assert (p.ways[:2], p.ways[-1]) == (("wavefront", "cluster4"), "step")
+    sanitized(p, tmp_path)
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"cell": "gru"}, {"cell": "rnn", "bias": False}, {"proj_size": 2, "dtype": "float16"}],

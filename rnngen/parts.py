@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from rnngen.cells import Cell, Sum
 
 CHAIN = 64  # most columns summed by themselves: no chain of additions grows with the width
-CHAIN_SHORT = 32  # where there are no more than 64, so that one chain begins before another ends
 CHAIN_PAIR = range(5, 21)  # columns by halves: one step of so few units waits for its sums
 CHAIN_ALONE = 16  # of one gate, which has no other gates' sums to go on with meanwhile
 
@@ -31,7 +30,7 @@ class Product:
         if self.width in CHAIN_PAIR:
             return -(-self.width // 2)
         chains = -(-self.width // CHAIN)
-        return -(-self.width // chains) if chains > 1 else CHAIN_SHORT
+        return -(-self.width // chains)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ MEANINGS: dict[str, tuple[str, str | None, float | str | None]] = {
     "async_trip": (TRIP, "2 * residence.SENDING", 2 * residence.SENDING),
     "cluster_barrier": (WAIT, None, None),  # there is none between steps
     "clusters": ("at once", "residence.Residence.cycles_at", "processors // blocks"),
-    "barrier": (WAIT, "wavefront.MEETING", wavefront.MEETING),
+    "barrier": (WAIT, "residence.MEETING", residence.MEETING),
     "following": (WAIT, "wavefront.FOLLOWING", wavefront.FOLLOWING),
     "multiply_add": (RATE, "quads.Quads: products", residence.SCHEDULERS * residence.WARP),
     "shared_same": ("loads of a warp a cycle", None, None),  # h, taken to cost nothing

@@ -11,11 +11,12 @@ from math import ceil
 
 from rnngen.quads import Quads
 from rnngen.residence import BY_PACKETS, SCHEDULERS, WAITING, WARP, Residence
-from rnngen.tiles import LOADS, TILED, Tiles
+from rnngen.tiles import LOADS, Tiles
 
 TALKING = 910  # cycles that h takes through L2 to all blocks and into their shared memory
 ASKING = 300  # more for each further time that a thread asks for packets
 ASKED = 4  # pairs of them at a time
+TILED = (48, 8)  # registers of a thread beside weights in 16 bits: in any case, and for each gate
 MOST = 256  # blocks of a launch at most, which says how much memory they talk through
 
 
@@ -109,24 +110,19 @@ class GridQuads(Grid, Quads):
 
 @dataclass(frozen=True)
 class GridTiles(Grid, Tiles):
-    """16 bits; a packet has two values of h. `splits` warps share the columns of 16 units."""
+    """16 bits; a packet has two values of h. All warps of a block share the columns of 16 units."""
 
-    splits: int
     directions: int = 1
 
     kind = "grid_tensor"
     units = 16
     together = Tiles.sequences
+    fetched = LOADS
 
     @property
     def kernel(self) -> str:
         """Its name in C++, behind the network's."""
         return f"{self.name}<8>"
-
-    @property
-    def lanes(self) -> int:
-        """Threads of a block that have work."""
-        return self.splits * WARP
 
     @property
     def sharing(self) -> str:
@@ -139,32 +135,14 @@ class GridTiles(Grid, Tiles):
         return f"{self.splits} warps to 16 units"
 
     @property
-    def each(self) -> int:
-        """Spans of a warp."""
-        return ceil(self.spans / self.splits)
-
-    @property
-    def held(self) -> int:
-        """Those of them that registers hold."""
-        span = 8 * self.gates
-        free = self.registers - TILED[0] - TILED[1] * self.gates
-        return self.each if span * self.each <= free else (free - LOADS) // span
-
-    @property
-    def rest(self) -> int:
-        """Spans in shared memory."""
-        return self.each - self.held
+    def beside(self) -> int:
+        """Registers beside weights, but for such as come from shared memory."""
+        return TILED[0] + TILED[1] * self.gates
 
     @property
     def pairs(self) -> int:
         """Of packets of one h."""
         return ceil(self.hidden / 4)
-
-    @property
-    def line(self) -> int:
-        """Eights of numbers from one sequence's h to the next: an odd number of spans, of which no
-        warp reads more."""
-        return 4 * (self.each * self.splits | 1)
 
     @property
     def spaces(self) -> int:
@@ -185,8 +163,8 @@ class GridTiles(Grid, Tiles):
     def cycles(self) -> int:
         """Of one step, predicted: products, weights and h from shared memory, sums of all warps,
         the special functions of a cell in a lane, the way to other blocks."""
-        products = 16 * self.gates * self.each * ceil(self.splits / SCHEDULERS)
-        shared = (self.kept + self.lanes * self.each) * 16 / 128 + 2 * self.partial * 4 / 128
+        products = 16 * self.gates * self.own_spans * ceil(self.splits / SCHEDULERS)
+        shared = (self.kept + self.lanes * self.own_spans) * 16 / 128 + 2 * self.partial * 4 / 128
         rounds = ceil(self.sequences * self.pairs / self.threads / ASKED)
         cells = 10 * 4 * WARP / 16
         return round(WAITING + products + shared + cells + self.sending + ASKING * (rounds - 1))

@@ -17,6 +17,7 @@ SLACK = 32
 SCHEDULERS = 4  # of a multiprocessor, each one instruction of a warp a cycle
 WARP = 32
 WAITING = 260  # cycles of each step: h is read 30, activations follow each other 170, a barrier 60
+MEETING = 60  # cycles of one more barrier and of what waits for shared memory behind it
 SENDING = 225  # cycles that h takes to another multiprocessor, beyond those of a barrier
 
 # How blocks that are in no cluster hand something on, for a comment.
@@ -52,6 +53,11 @@ class Residence(ABC):
     @property
     def shares(self) -> bool:
         """Whether blocks can have several sequences together where they else have one."""
+        return False
+
+    @property
+    def split(self) -> bool:
+        """Whether warps share columns, so that they have to add up what each made."""
         return False
 
     @property

@@ -29,6 +29,8 @@ PORTABLE = 8  # blocks that every device with clusters has room for
 LEVEL = 1.1  # so much better than one multiprocessor, which every device has, a cluster has to be
 BETTER = 1.25  # and so much one of more blocks than those, for which a device may lack room
 ROOM = PROCESSORS["sm_80"]  # blocks of a grid for all architectures: a smaller card goes by steps
+TOGETHER = 128  # sequences at a time: a way may be faster with few, but not slower with these
+SPLITS = (1, 2, 4)  # warps that share 16 units in 16 bits: a lane has up to four of their cells
 MANY = (1, 2, 4)  # sequences that blocks have together in float32
 
 
@@ -42,8 +44,9 @@ def choose(
     """
     ways = [way for way in _ways(gates, hidden, wanted, half) if _fits(way, wanted)]
     chosen: list[Residence] = []
-    while ways:
-        best = min(ways, key=_cost)
+    while whole := [way for way in ways if not way.split]:
+        usual = min(whole, key=_cost)
+        best = min((way for way in ways if _may(way, usual, wanted)), key=_cost)
         chosen.append(best)
         most = 1 if best.blocks <= PORTABLE else PORTABLE
         ways = [] if sure(best, wanted) else [way for way in ways if way.blocks <= most]
@@ -56,19 +59,25 @@ def choose(
 def with_wavefront(
     ways: tuple[Residence, ...], layers: int, wanted: tuple[str, ...]
 ) -> tuple[Residence, ...]:
-    """All layers at once before the best way to have one after the other, in an sm or cluster."""
+    """All layers at once before the best way to have one after the other, in an sm or cluster.
+
+    In 16 bits it is for an sm whose warps share no columns: a product of x adds up in that order.
+    """
     best = ways[0] if ways and layers > 1 else None
     all_of_them: WavefrontQuads | WavefrontTiles
     if type(best) is Quads:
         sizes = best.gates, best.hidden, best.blocks, best.parts, best.many
-        all_of_them = WavefrontQuads(*sizes, layers=layers)
-    elif type(best) is Tiles and not best.cluster:
-        all_of_them = WavefrontTiles(best.gates, best.hidden, best.blocks, layers=layers)
+        layered, all_of_them = ways, WavefrontQuads(*sizes, layers=layers)
+    elif type(best) is Tiles:
+        layered = (Tiles(best.gates, best.hidden, blocks=1),)
+        all_of_them = WavefrontTiles(best.gates, best.hidden, blocks=1, layers=layers)
+        if not _fits(layered[0], wanted) or all_of_them.cycles >= layers * best.cycles:
+            return ways
     else:
         return ways
     enough = all_of_them.resident <= max(PROCESSORS[name] for name in wanted)
     possible = enough and all_of_them.possible and _fits(all_of_them, wanted)
-    return (all_of_them, *ways) if possible else ways
+    return (all_of_them, *layered) if possible else ways
 
 
 def sure(way: Residence, wanted: tuple[str, ...]) -> bool:
@@ -81,6 +90,19 @@ def _cost(way: Residence) -> float:
     """How soon a step is over and, as much, how many sequences can be done at once."""
     more = 1 if not way.cluster else LEVEL if way.blocks <= PORTABLE else BETTER
     return way.cycles * way.each * more
+
+
+def _may(way: Residence, usual: Residence, wanted: tuple[str, ...]) -> bool:
+    """Warps share columns only to be faster, with one sequence or with `TOGETHER`: not to get by
+    with fewer blocks, nor to find room on devices that lack it for the usual way and have a faster
+    one in a grid.
+    """
+    having = [name for name in wanted if _has(name, way)]
+    return not way.split or all(
+        _has(name, usual)
+        and way.cycles_at(n, PROCESSORS[name]) <= usual.cycles_at(n, PROCESSORS[name])
+        for name, n in product(having, (1, TOGETHER))
+    )
 
 
 def _fits(way: Residence, wanted: tuple[str, ...]) -> bool:
@@ -102,7 +124,7 @@ def _ways(gates: int, hidden: int, wanted: tuple[str, ...], half: bool) -> Itera
     most = max(BLOCKS.get(name, 1) for name in wanted)
     for blocks in (n for n in (1, 2, 4, 8, 16) if n <= most):
         if half:
-            yield Tiles(gates, hidden, blocks)
+            yield from (Tiles(gates, hidden, blocks, n) for n in SPLITS)
             continue
         parts = (1, 2, 4, 8) if blocks > 1 else (1, 2, 4, 8, 16)
         many = MANY if blocks > 1 else (1,)

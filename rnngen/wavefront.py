@@ -12,11 +12,10 @@ from math import ceil
 from rnngen.grid import MOST
 from rnngen.quads import LOADS as LOADED
 from rnngen.quads import OWN, Quads
-from rnngen.residence import BY_PACKETS, SCHEDULERS, WARP, Residence
-from rnngen.tiles import LOADS, TILED, Tiles
+from rnngen.residence import BY_PACKETS, MEETING, SCHEDULERS, WARP, Residence
+from rnngen.tiles import LOADS, Tiles
 
 FOLLOWING = 60  # cycles of a step beside those of a layer alone: packets asked for and counted
-MEETING = 60  # cycles of a barrier and of what waits for shared memory behind it
 FROM_L2 = 64  # bytes that a multiprocessor gets in a cycle
 COLUMNS = 16  # that products add up by themselves: those of a tile in cuda/product.j2
 CHAIN = COLUMNS // 4  # quads of them
@@ -257,8 +256,8 @@ class WavefrontTiles(Wavefront, Tiles):
     def held(self) -> int:
         """Spans that registers hold, beside packets, which are twice as long as sums."""
         span = 8 * self.gates
-        free = self.registers - TILED[0] - (TILED[1] + 4) * self.gates
-        return self.spans if span * self.spans <= free else (free - LOADS) // span
+        free = self.registers - self.beside - 4 * self.gates
+        return self.own_spans if span * self.own_spans <= free else (free - LOADS) // span
 
     def working(self, sequences: int) -> int:
         """Registers beside weights, predicted."""

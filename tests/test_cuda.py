@@ -37,6 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rnngen import cuda, render, tensors
 from rnngen.errors import DeviceError
 from rnngen.grid import GridTiles
+from rnngen.tiles import Tiles
 from rnngen.validate import Case
 from rnngen.weights import save
 
@@ -172,6 +173,13 @@ KINDS = {
         "bidirectional": False,
         "dtype": "float16",
     },
+    "sm in 16 bits, warps to share": {"cell": "gru", "hidden_size": 13, "dtype": "float16"},
+    "cluster in 16 bits, warps to share": {
+        "cell": "gru",
+        "hidden_size": 230,
+        "dtype": "bfloat16",
+        "isa": "sm_90",
+    },
     "cluster in 16 bits": {"cell": "gru", "hidden_size": 131, "dtype": "bfloat16", "isa": "sm_90"},
     "grid in 16 bits": {"cell": "gru", "hidden_size": 199, "dtype": "bfloat16", "isa": "sm_80"},
     "step in 16 bits": {"cell": "gru", "hidden_size": 195, "dtype": "float16", "isa": "sm_80"},
@@ -198,7 +206,7 @@ CASES = [  # rows of one block of products and of several, of either kind
 
 
 def words(value) -> str:
-    return value if isinstance(value, str) else "-".join(str(v) for v in value.values())
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
 ROOM = {"step": 1, "grid": 64, "clusters": 48}  # multiprocessors for tests with that in their name
@@ -1041,6 +1049,35 @@ def test_wavefront_with_weights_in_shared_memory(monkeypatch):
     alone = network(x)
     monkeypatch.setenv("SHIM_PROCESSORS", "16")
     assert_same(alone, with_weights(network.plan)(x))
+
+
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("blocks", "splits", "fields"),  # one unit, both halves of 16, a rest of them, idle warps
+    [
+        (1, 2, {"cell": "lstm", "hidden_size": 33, "bidirectional": True, "num_layers": 2}),
+        (1, 2, {"cell": "gru", "hidden_size": 70, "bias": False}),
+        (1, 2, {"cell": "rnn", "hidden_size": 101, "bidirectional": True, "batch_first": True}),
+        (1, 4, {"cell": "lstm", "hidden_size": 20}),
+        (1, 4, {"cell": "gru", "hidden_size": 41, "bidirectional": True, "batch_first": True}),
+        (1, 4, {"cell": "rnn", "hidden_size": 1, "nonlinearity": "relu"}),
+        (2, 2, {"cell": "lstm", "hidden_size": 151, "bidirectional": True}),
+        (4, 2, {"cell": "gru", "hidden_size": 99, "num_layers": 2}),
+        (2, 2, {"cell": "rnn", "hidden_size": 65, "bias": False, "batch_first": True}),
+        (2, 4, {"cell": "lstm", "hidden_size": 75, "bias": False}),
+        (2, 4, {"cell": "gru", "hidden_size": 89, "bidirectional": True}),
+        (4, 4, {"cell": "rnn", "hidden_size": 119, "bidirectional": True}),
+    ],
+    ids=words,
+)
+def test_warps_that_share_columns(blocks, splits, fields, dtype):
+    """Two or four to 16 units, in one multiprocessor and in a cluster."""
+    p = plan(isa="sm_90", input_size=3, dtype=dtype, **fields)
+    fit = Tiles(p.gates, p.hidden, blocks, splits)
+    assert bool(fit.rest) == (p.hidden == 151)  # weights in shared memory
+    report = beside_torch(with_weights(replace(p, residences=(fit,))))
+    assert report.ok, report
+    assert report.error < report.torch_error, report
 
 
 @pytest.mark.full

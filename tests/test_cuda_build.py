@@ -62,6 +62,15 @@ NETS = {
     "cluster lstm, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
     "cluster gru, float16": {"cell": "gru", "hidden_size": 160, "dtype": "float16"},
     "cluster rnn, float16": {"cell": "rnn", "hidden_size": 512, "dtype": "float16"},
+    "cluster lstm, float16, four warps": {"hidden_size": 384, "dtype": "float16", "isa": "sm_90"},
+    "cluster gru, float16, four warps, weights in shared memory": {
+        "cell": "gru",
+        "hidden_size": 672,
+        "dtype": "float16",
+        "isa": "sm_90",
+    },
+    "sm lstm, bfloat16, four warps": {"hidden_size": 16, "dtype": "bfloat16"},
+    "sm gru, float16, two warps": {"cell": "gru", "hidden_size": 32, "dtype": "float16"},
     "step lstm, projected, float16": {"hidden_size": 40, "proj_size": 7, "dtype": "float16"},
     "grid lstm, bfloat16": {
         "cell": "lstm",
@@ -217,8 +226,9 @@ def read(*strategies: str) -> pytest.MarkDecorator:
 def test_time_loop(name, architecture, nvcc):
     """Its machine code reads no weight from memory, and nothing from local memory.
 
-    There is one barrier in strategies sm and grid, which polls packets as well and adds up in 16
-    bits what warps have behind another; none in a cluster, which sends messages instead.
+    There is one barrier in strategies sm and grid, which polls packets as well; none in a cluster,
+    which sends messages instead; and one more before warps add up what they made of the columns
+    that they share, wherever they do.
     """
     p = plan(**NETS[name])
     fit = p.residences[0]
@@ -227,10 +237,10 @@ def test_time_loop(name, architecture, nvcc):
     for kernel, body in bodies.items():
         grid = isinstance(fit, Grid)
         loop = longest_loop(body, within=grid)  # a loop over sequences is around that over steps
-        assert len(re.findall(r"\bBAR\.", loop)) == (not fit.cluster) + (grid and p.half)
+        assert len(re.findall(r"\bBAR\.", loop)) == (not fit.cluster) + fit.split
         assert bool(re.search(r"\bSTAS\b", loop)) == fit.cluster
         assert not re.search(r"\b(LDL|STL|MEMBAR|UCGABAR_\w+)\b", loop)
-        cells = 4 if p.half and not grid else 1  # of a thread
+        cells = fit.cells if p.half and not grid else 1  # of a thread
         loads = cells * (p.gates + 2)  # sums of x; starts, lengths
         assert len(re.findall(r"\bLDG\S*(?<!STRONG\.GPU) ", loop)) <= loads
         assert bool(re.search(r"\bLDG\.E\.128\.STRONG\.GPU\b", loop)) == grid
@@ -590,7 +600,7 @@ def test_what_a_chip_holds(gates, isa, dtype):
             assert fit.threads % 128 == 0
             assert fit.threads >= fit.lanes
             tiles = isinstance(fit, Tiles)
-            all_of_them = fit.each if grid and tiles else fit.spans if tiles else fit.quads
+            all_of_them = fit.own_spans if tiles else fit.quads
             assert fit.held + fit.rest == all_of_them
             assert (8 * fit.line if tiles else 4 * fit.width) >= hidden
             assert fit.units * fit.active >= hidden > fit.units * (fit.active - 1)

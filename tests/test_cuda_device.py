@@ -53,6 +53,7 @@ KINDS = {
     "step, projected": {"cell": "lstm", "hidden_size": 40, "proj_size": 7},
     "step, float64": {"cell": "lstm", "hidden_size": 20, "dtype": "float64"},
     "sm, float16": {"cell": "gru", "hidden_size": 33, "dtype": "float16"},
+    "sm, float16, warps to share": {"cell": "lstm", "hidden_size": 13, "dtype": "float16"},
     "sm, bfloat16, weights in shared memory": {
         "cell": "gru",
         "hidden_size": 150,
@@ -60,11 +61,8 @@ KINDS = {
         "isa": "sm_80",
     },
     "cluster, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
-    "cluster, float16, weights in shared memory": {
-        "cell": "gru",
-        "hidden_size": 448,
-        "dtype": "float16",
-    },
+    "cluster, float16, weights in shared memory": {"hidden_size": 160, "dtype": "float16"},
+    "cluster, float16, warps to share": {"cell": "gru", "hidden_size": 512, "dtype": "float16"},
     "grid, float16": {"cell": "lstm", "hidden_size": 700, "dtype": "float16"},
     "grid, bfloat16, both directions": {
         "cell": "gru",

@@ -10,8 +10,9 @@ import pytest
 from emulated import plan, with_weights
 from nets import errors
 
-from rnngen import cuda, wavefront
+from rnngen import cuda, strategy, wavefront
 from rnngen.errors import DeviceError
+from rnngen.tiles import Tiles
 from rnngen.validate import Case
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("gxx")]
@@ -31,6 +32,8 @@ SM_16 = {**SM, "cell": "lstm", "dtype": "float16"}
 KEPT_16 = {"cell": "gru", "input_size": 3, "hidden_size": 135, "isa": "sm_80", "dtype": "bfloat16"}
 CLUSTER_16 = {**CLUSTER, "hidden_size": 210, "dtype": "float16"}
 GRID_16 = {**GRID, "cell": "lstm", "hidden_size": 166, "dtype": "bfloat16"}
+SHARED_16 = {**SM, "cell": "lstm", "hidden_size": 20, "dtype": "float16"}
+SHARED_CLUSTER_16 = {"cell": "gru", "hidden_size": 75, "dtype": "float16", "isa": "sm_90"}
 STEP_16 = {"cell": "gru", "input_size": 8, "hidden_size": 195, "isa": "sm_80", "dtype": "float16"}
 WAVE_16 = {"cell": "lstm", "hidden_size": 39, "num_layers": 4, "dtype": "float16"}
 PROJECTED_16 = {**PROJECTED, "dtype": "bfloat16"}
@@ -365,6 +368,64 @@ MUTANTS = {
         "    net_cluster_sync();\n\n    for (int done",
         "    for (int done",
     ),
+    "shared columns: no barrier before sums are added up": (
+        SHARED_16,
+        "= sum[g][k];\n        __syncthreads();",
+        "= sum[g][k];",
+    ),
+    "shared columns: no barrier between steps": (
+        SHARED_16,
+        "= h_j[i];\n        __syncthreads();",
+        "= h_j[i];",
+    ),
+    "shared columns: sums of the warp itself": (SHARED_16, "warp ^ (k / cells)", "warp"),
+    "shared columns: both halves are one": (SHARED_16, "unit ^ (8 * part)", "unit"),
+    "shared columns: sums in one place": (SHARED_16, "(to * 2 + k - cells)", "(k - cells)"),
+    "shared columns in a cluster: no barrier before sums are added up": (
+        SHARED_CLUSTER_16,
+        "= sum[g][k];\n        __syncthreads();",
+        "= sum[g][k];",
+    ),
+    "shared columns in a cluster: a warp asleep at it": (
+        SHARED_CLUSTER_16,
+        "asleep && done < steps",
+        "asleep && done + 1 < steps",
+    ),
+    "shared columns in a cluster: no waiting": (
+        SHARED_CLUSTER_16,
+        "net_barrier_wait(&arrived[done % 2], (done - 1) / 2 % 2);",
+        "",
+    ),
+    "shared columns in a cluster: those of the first warp": (
+        SHARED_CLUSTER_16,
+        "(q * splits + share) + 8",
+        "q * splits + 8",
+    ),
+    "shared columns in a cluster: sums of two warps": (
+        SHARED_CLUSTER_16,
+        " + (left(warp, 2, g) + left(warp, 3, g))",
+        "",
+    ),
+    "shared columns in a cluster: h of the other's sequence": (
+        SHARED_CLUSTER_16,
+        "(row ^ (share % 2))",
+        "row",
+    ),
+    "shared columns in a cluster: one warp's sequences for both": (
+        SHARED_CLUSTER_16,
+        "* 2 + share % 2) * line",
+        "* 2) * line",
+    ),
+    "shared columns in a cluster: sequences of its own only": (
+        SHARED_CLUSTER_16,
+        "(place ^ j)",
+        "place + 0 * j",
+    ),
+    "shared columns in a cluster: stage of the next warp": (
+        SHARED_CLUSTER_16,
+        "(int)threadIdx.x / 32 * 4;",
+        "(int)threadIdx.x / 64 * 4;",
+    ),
     "grid in 16 bits: one place for h": (GRID_16, "which % 2 * SEQUENCES + own", "own"),
     "grid in 16 bits: the unit itself for its neighbour": (GRID_16, "h_j, 4);", "h_j, 0);"),
     "grid in 16 bits: the last units are not sent": (GRID_16, "unit < 4 * 42", "unit < 160"),
@@ -429,6 +490,8 @@ def cut(fields, monkeypatch):
             monkeypatch.setattr(kind, "ring", 4 if fields is WAVE else 2)
             monkeypatch.setattr(kind, "half", 2 if fields is WAVE else 1)
             monkeypatch.setattr(kind, "cycles", 1)  # always worth it
+    if fields is SHARED_CLUSTER_16:  # a smaller one than such as are chosen
+        monkeypatch.setattr(strategy, "choose", lambda *sizes: (Tiles(*sizes[:2], 2, splits=4),))
     p = plan(**fields)
     monkeypatch.setattr(cuda, "STRETCH", 3 * 17 * p.sums_row * p.dtype.real.bytes)
 
@@ -455,6 +518,7 @@ def test_mutant(name, monkeypatch):
     [
         *(SM, FULL, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, WAVES, STEP, PROJECTED),
         *(SM_16, KEPT_16, CLUSTER_16, GRID_16, WAVE_16, STEP_16, PROJECTED_16),
+        *(SHARED_16, SHARED_CLUSTER_16),
     ],
 )
 def test_without_mutation(fields, monkeypatch):

@@ -27,10 +27,9 @@
  * Then comes the recurrence: W_hh h, then the cell (half_cell), where each step has to wait for
  * the one before. Here it is
  *
- * half_cluster4: a cluster of 4 blocks has eight sequences, as many as tensor cores multiply at
- * once, for all steps of the stretch, and its threads keep W_hh in registers and shared memory, so
- * that no step has to read it again; h goes to the other blocks by messages from shared memory to
- * shared memory.
+ * half_cluster8: a cluster of 8 blocks has eight sequences, as many as tensor cores multiply at
+ * once, for all steps of the stretch, and its threads keep W_hh in registers, so that no step has
+ * to read it again; h goes to the other blocks by messages from shared memory to shared memory.
  *
  * The file has, in this order: activations; a stretch and where its rows are; the cell; the
  * product; sums of x; launches; the recurrence; the workspace; the calls that half.h promises.
@@ -505,74 +504,79 @@ static cudaError_t half_clusters_fit(Kernel *kernel, unsigned blocks, int thread
     return half_clusters(kernel, blocks, threads, shared, &clusters);
 }
 
-/* Threads of a block: a warp to every 16 of 64 units.
+/* Threads of a block: 2 warps to every 16 of 32 units.
  * Launch bounds of one block to a multiprocessor leave each 255 registers. */
-constexpr int half_cluster4_threads = 128;
+constexpr int half_cluster8_threads = 128;
 
-/* 64 units to each of 4 blocks; 16 units to a warp, with all of their rows of W_hh.
- * 128 threads in each of 4 blocks, 75792 bytes of shared memory;
- * 128 registers of a thread hold weights, of 228 predicted.
- * A stretch of eight sequences, blockIdx.x / 4.
+/* 32 units to each of 8 blocks; 2 warps to 16 units, whose columns they share by spans.
+ * 128 threads in each of 8 blocks, 13840 bytes of shared memory;
+ * 128 registers of a thread hold weights, of 204 predicted.
+ * A stretch of eight sequences, blockIdx.x / 8.
  * States are [1][B][256], NULL is zero.
  * h is read from one half of its memory while all blocks fill the other, by messages that an
- * mbarrier counts: there is no barrier between steps.
+ * mbarrier counts: there is no barrier between steps, but one within each, so that warps can
+ * add up what they made. They write their sums again when all of the next h is there, and a warp
+ * sends its own when it has read what others left for it.
  */
-static __global__ void __launch_bounds__(half_cluster4_threads, 1) half_cluster4(
+static __global__ void __launch_bounds__(half_cluster8_threads, 1) half_cluster8(
     const __grid_constant__ half_stretch s, const __grid_constant__ half_layer layer,
     const number *h_0, const number *c_0, real *own_state, number *h_n, number *c_n)
 {
 #if defined __CUDA_ARCH__ && __CUDA_ARCH__ < 900
     __trap(); /* no clusters: never launched */
 #else
+    constexpr int splits = 2; /* warps that share the columns of 16 units */
+    constexpr int cells = 2; /* of a lane: of the four whose sums it gets */
     constexpr int held = 4; /* spans of 32 columns in registers */
-    constexpr int kept = 4; /* and in shared memory */
     constexpr int line = 36; /* of h, in eights of numbers, from sequence to sequence */
     const int lane = (int)threadIdx.x % 32, row = lane / 4, column = lane % 4;
+    const int warp = (int)threadIdx.x / 32, share = warp % splits;
     uint4 *const shared = half_memory();
-    auto *const stage = shared + 16 * line + 4096 + (int)threadIdx.x / 32 * 16; /* h to send */
-    auto *const arrived = reinterpret_cast<uint64_t *>(shared + 16 * line + 4160);
-    const int start = half_rank() * 64, own = (int)threadIdx.x / 32 * 16; /* first unit */
-    const bool asleep = own >= 64 || start + own >= 256; /* a warp without units */
-    const int first = asleep ? 256 : start + own, sequence = (int)blockIdx.x / 4 * 8;
+    auto *const stage = shared + 16 * line + (int)threadIdx.x / 32 * 8; /* h to send */
+    auto *const arrived = reinterpret_cast<uint64_t *>(shared + 16 * line + 32);
+    const int start = half_rank() * 32, own = (int)threadIdx.x / 64 * 16; /* first unit */
+    const bool asleep = own >= 32 || start + own >= 256; /* a warp without units */
+    const int first = asleep ? 256 : start + own, sequence = (int)blockIdx.x / 8 * 8;
+    /* A lane's cells: of unit `unit`, of the sequence at `place` and the next. */
+    const int unit = first + row + share * 8, place = 2 * column;
+    /* What warps leave for each other: [warp][cell][gate][lane] */
+    real *const sums = reinterpret_cast<real *>(shared + 16 * line + 33) + lane;
+    const auto left = [=](int to, int k, int g) -> real & {
+        return sums[((to * 2 + k - cells) * 4 + g) * 32];
+    };
     uint4 held_w[4][held][2];
-    uint4 *const kept_w = shared + 16 * line + (int)threadIdx.x; /* [gate][span][2][thread] */
 
 #pragma unroll
     for (int g = 0; g < 4; g++)
 #pragma unroll
         for (int part = 0; part < 2; part++) {
-            const int unit = first + row + 8 * part;
-            const long long start_w = ((long long)g * 256 + unit) * 256;
-            const number *const from = unit < 256 ? layer.weight_hh + start_w : nullptr;
+            const int j = unit ^ (8 * part);
+            const long long start_w = ((long long)g * 256 + j) * 256;
+            const number *const from = j < 256 ? layer.weight_hh + start_w : nullptr;
 #pragma unroll
             for (int q = 0; q < held; q++)
-                held_w[g][q][part] = half_eight(from, 32 * q + 8 * column, 256);
-#pragma unroll 1
-            for (int q = 0; q < kept; q++)
-                kept_w[((g * kept + q) * 2 + part) * 128] =
-                    half_eight(from, 32 * (held + q) + 8 * column, 256);
+                held_w[g][q][part] = half_eight(from, 32 * (q * splits + share) + 8 * column, 256);
         }
-    for (int k = (int)threadIdx.x; k < 16 * line; k += half_cluster4_threads) {
+    for (int k = (int)threadIdx.x; k < 16 * line; k += half_cluster8_threads) {
         const int b = sequence + k / line;
         const bool there = h_0 && k < 8 * line && b < s.B;
         const number *const from = h_0 + (long long)b * 256;
         shared[k] = half_eight(there ? from : nullptr, k % line * 8, 256);
     }
 
-    /* A thread's four cells: units first + row and 8 more, of sequences 2 column and one more. */
     int count[2], steps = 0; /* of the two sequences, and of the longest of all */
     for (int j = 0; j < 2; j++) {
-        const int b = sequence + 2 * column + j;
+        const int b = sequence + (place ^ j);
         count[j] = b < s.B ? half_count(s, b) : 0;
         steps = max(steps, count[j]);
     }
     for (int m = 1; m < 4; m *= 2)
         steps = max(steps, __shfl_xor_sync(~0u, steps, m));
-    real h_j[4] = {}; /* 0 too for units that there are not */
-    real c_j[4] = {};
+    real h_j[cells] = {}; /* 0 too for units that there are not */
+    real c_j[cells] = {};
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
+    for (int i = 0; i < cells; i++) {
+        const int b = sequence + place + i;
         const long long at = (long long)b * 256 + unit;
         if (unit >= 256 || b >= s.B)
             continue;
@@ -583,19 +587,19 @@ static __global__ void __launch_bounds__(half_cluster4_threads, 1) half_cluster4
         if (s.begun)
             c_j[i] = own_state[at];
     }
-    const real *x[2];
-    for (int j = 0; j < 2; j++) {
-        const int b = sequence + 2 * column + j;
-        x[j] = half_sums(s, b, first + row);
+    const real *x[cells];
+    for (int j = 0; j < cells; j++) {
+        const int b = sequence + place + j;
+        x[j] = half_sums(s, b, unit);
     }
     const long long onward = (long long)s.B * half_row_sums; /* to the next step's */
-    real ahead[4][4]; /* x's sums of the next step, on their way while this one is computed */
+    real ahead[cells][4]; /* x's sums of the next step, on their way while this one is computed */
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const bool any = count[i % 2] && first + row + i / 2 * 8 < 256;
+    for (int i = 0; i < cells; i++) {
+        const bool any = count[i] && unit < 256;
 #pragma unroll
         for (int g = 0; g < 4; g++)
-            ahead[i][g] = any ? x[i % 2][i / 2 * 32 + g] : 0;
+            ahead[i][g] = any ? x[i][g] : 0;
     }
     for (int half = 0; half < 2 && threadIdx.x == 0; half++)
         half_barrier_init(&arrived[half]);
@@ -603,19 +607,21 @@ static __global__ void __launch_bounds__(half_cluster4_threads, 1) half_cluster4
         half_barrier_expect(&arrived[step % 2], 4096);
     half_cluster_sync();
 
+    for (int done = 0; asleep && done < steps; done++)
+        __syncthreads(); /* that of the other warps' step */
     for (int done = 0; done < (asleep ? 0 : steps); done++) {
         const uint4 *const h = shared + done % 2 * 8 * line + row * line + column;
-        real sum[4][4]; /* starts from those of x */
+        real now[cells][4], sum[4][4] = {}; /* of x; of the warp's columns, own cells first */
 
-        for (int j = 0; j < 2; j++)
+        for (int j = 0; j < cells; j++)
             x[j] += onward;
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const bool more = done + 1 < count[i % 2] && first + row + i / 2 * 8 < 256;
+        for (int i = 0; i < cells; i++) {
+            const bool more = done + 1 < count[i] && unit < 256;
 #pragma unroll
             for (int g = 0; g < 4; g++) {
-                sum[g][i] = ahead[i][g];
-                ahead[i][g] = more ? x[i % 2][i / 2 * 32 + g] : 0;
+                now[i][g] = ahead[i][g];
+                ahead[i][g] = more ? x[i][g] : 0;
             }
         }
         if (done) {
@@ -625,87 +631,84 @@ static __global__ void __launch_bounds__(half_cluster4_threads, 1) half_cluster4
         }
 #pragma unroll
         for (int q = 0; q < held; q++) {
-            const uint4 v = h[4 * q];
+            const uint4 v = h[4 * (q * splits + share)];
 #pragma unroll
             for (int g = 0; g < 4; g++) {
                 const uint4 *const w = held_w[g][q];
                 half_mma(sum[g], w[0], w[1], v);
             }
         }
-#pragma unroll 1
-        for (int q = 0; q < kept; q++) {
-            const uint4 v = h[4 * (held + q)];
 #pragma unroll
-            for (int g = 0; g < 4; g++) {
-                const uint4 *const w = kept_w + (g * kept + q) * 2 * 128;
-                half_mma(sum[g], w[0], w[128], v);
-            }
-        }
+        for (int k = cells; k < 4; k++) /* cells of another warp */
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            real given[4] = {}, sums[4];
-            if (done >= count[i % 2] || first + row + i / 2 * 8 >= 256)
+            for (int g = 0; g < 4; g++)
+                left(warp ^ (k / cells), k, g) = sum[g][k];
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < cells; i++) {
+            real all[4]; /* of all columns, in the same pairs whoever adds them up */
+            if (done >= count[i] || unit >= 256)
                 continue; /* over, or no such unit */
 #pragma unroll
             for (int g = 0; g < 4; g++)
-                sums[g] = sum[g][i];
-            h_j[i] = half_cell(given, sums, &c_j[i]);
+                all[g] = sum[g][i] + left(warp, cells + i, g);
+            h_j[i] = half_cell(now[i], all, &c_j[i]);
         }
         /* [sequence][unit] of the warp's, which go to the other blocks by eight units. */
         number *const mine = reinterpret_cast<number *>(stage);
-        const int to = lane % 16 / 2 * line + first / 8 + lane % 2, half = (done + 1) % 2;
-        for (int i = 0; i < 4; i++)
-            mine[(2 * column + i % 2) * 16 + row + i / 2 * 8] = h_j[i];
+        const int to = lane % 8 * line + unit / 8, half = (done + 1) % 2;
+        for (int i = 0; i < cells; i++)
+            mine[(cells * column + i) * 8 + row] = h_j[i];
         __syncwarp();
 #pragma unroll
         for (int turn = 0; turn < 2; turn++) {
-            const int r = lane / 16 + 2 * turn; /* a block */
-            if (done + 1 < steps && r < 4)
-                half_send(shared + half * 8 * line + to, stage[lane % 16], &arrived[half], r);
+            const int r = lane / 8 + 4 * turn; /* a block */
+            if (done + 1 < steps && r < 8)
+                half_send(shared + half * 8 * line + to, stage[lane % 8], &arrived[half], r);
         }
         __syncwarp();
 #pragma unroll
-        for (int i = 0; i < 4; i++) { /* last: nobody waits for it */
-            const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
-            if (done < count[i % 2] && unit < 256)
+        for (int i = 0; i < cells; i++) { /* last: nobody waits for it */
+            const int b = sequence + place + i;
+            if (done < count[i] && unit < 256)
                 s.y[half_row(s, done, b) * 256 + unit] = h_j[i];
         }
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const int b = sequence + 2 * column + i % 2, unit = first + row + i / 2 * 8;
+    for (int i = 0; i < cells; i++) {
+        const int b = sequence + place + i;
         const long long at = (long long)b * 256 + unit;
         if (unit >= 256 || b >= s.B)
             continue;
         h_n[at] = h_j[i];
         c_n[at] = c_j[i];
         own_state[at] = c_j[i];
-        for (int n = count[i % 2]; n < s.count && half_padded(s); n++)
+        for (int n = count[i]; n < s.count && half_padded(s); n++)
             s.y[half_row(s, n, b) * 256 + unit] = 0;
     }
     half_cluster_sync(); /* messages to a block need it to be there */
 #endif
 }
 
-/* Of a block's shared memory: two h of eight sequences, weights, h to send, two barriers. */
-constexpr int half_cluster4_bytes = 75792;
+/* Of a block's shared memory: two h of eight sequences, h to send, two barriers, sums. */
+constexpr int half_cluster8_bytes = 13840;
 
 /* One stretch; states are those of the layer. */
-static cudaError_t half_run_cluster4(
+static cudaError_t half_run_cluster8(
     const half_call &call, const half_stretch &s, const half_layer &layer,
     const number *h_0, const number *c_0, number *h_n, number *c_n)
 {
-    const dim3 grid((unsigned)((s.B + 7) / 8) * 4);
-    cudaLaunchAttribute cluster = half_cluster_of(4);
+    const dim3 grid((unsigned)((s.B + 7) / 8) * 8);
+    cudaLaunchAttribute cluster = half_cluster_of(8);
 
     return half_launch(
-        call.stream, half_cluster4, grid, half_cluster4_threads, half_cluster4_bytes, &cluster, s,
+        call.stream, half_cluster8, grid, half_cluster8_threads, half_cluster8_bytes, &cluster, s,
         layer, h_0, c_0, call.own, h_n, c_n);
 }
 
-static cudaError_t half_cluster4_fits()
+static cudaError_t half_cluster8_fits()
 {
-    return half_clusters_fit(half_cluster4, 4, half_cluster4_threads, half_cluster4_bytes);
+    return half_clusters_fit(half_cluster8, 8, half_cluster8_threads, half_cluster8_bytes);
 }
 
 /* Bytes of sums of x in a stretch: the L2 cache, of 40 MB and more, has room for them. */
@@ -745,7 +748,7 @@ cudaError_t half_init(half_device *device)
     if (!error)
         error = half_fits(half_input<8>, half_product_threads, half_product_bytes<8, 4>);
     if (!error)
-        error = half_cluster4_fits();
+        error = half_cluster8_fits();
     if (!error)
         device->way = 1;
     return error;
@@ -785,7 +788,7 @@ static cudaError_t half_run_layer(
                     ? half_sum_input<8>(call, s, layer)
                     : half_sum_input<1>(call, s, layer);
         if (!error)
-            error = half_run_cluster4(call, s, layer, h, c, h_n, c_n);
+            error = half_run_cluster8(call, s, layer, h, c, h_n, c_n);
         h = h_n;
         c = c_n;
     }

@@ -63,7 +63,7 @@ typedef struct {
 } half_batch;
 
 /* What init found a device to have room for: plain data, the caller's to keep and to copy.
- * Ways, the best first: 1 cluster4. */
+ * Ways, the best first: 1 cluster8. */
 typedef struct {
     int way; /* the first with room; 0: init has not found one */
 } half_device;

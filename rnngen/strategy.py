@@ -62,6 +62,7 @@ def with_wavefront(
     """All layers at once before the best way to have one after the other, in an sm or cluster.
 
     In 16 bits it is for an sm whose warps share no columns: a product of x adds up in that order.
+    Instead of a cluster it has to be faster, with all weights in registers.
     """
     best = ways[0] if ways and layers > 1 else None
     all_of_them: WavefrontQuads | WavefrontTiles
@@ -69,9 +70,11 @@ def with_wavefront(
         sizes = best.gates, best.hidden, best.blocks, best.parts, best.many
         layered, all_of_them = ways, WavefrontQuads(*sizes, layers=layers)
     elif type(best) is Tiles:
-        layered = (Tiles(best.gates, best.hidden, blocks=1),)
+        each = Tiles(best.gates, best.hidden, blocks=1)
+        layered = (each,)
         all_of_them = WavefrontTiles(best.gates, best.hidden, blocks=1, layers=layers)
-        if not _fits(layered[0], wanted) or all_of_them.cycles >= layers * best.cycles:
+        faster = all_of_them.cycles < layers * best.cycles
+        if not (faster and _fits(each, wanted)) or (best.cluster and each.rest):
             return ways
     else:
         return ways
@@ -93,15 +96,14 @@ def _cost(way: Residence) -> float:
 
 
 def _may(way: Residence, usual: Residence, wanted: tuple[str, ...]) -> bool:
-    """Warps share columns only to be faster, with one sequence or with `TOGETHER`: not to get by
-    with fewer blocks, nor to find room on devices that lack it for the usual way and have a faster
-    one in a grid.
+    """Warps share columns only where that is no slower, with one sequence and with `TOGETHER`: not
+    to get by with fewer blocks, nor where only they find room, since a grid is faster there.
     """
-    having = [name for name in wanted if _has(name, way)]
-    return not way.split or all(
+    room = [name for name in wanted if _has(name, way)] if way.split else []
+    return all(
         _has(name, usual)
         and way.cycles_at(n, PROCESSORS[name]) <= usual.cycles_at(n, PROCESSORS[name])
-        for name, n in product(having, (1, TOGETHER))
+        for name, n in product(room, (1, TOGETHER))
     )
 
 

@@ -50,6 +50,13 @@ NETS = {
     "step lstm, projected": {"cell": "lstm", "input_size": 3, "hidden_size": 40, "proj_size": 7},
     "step rnn, float64": {"cell": "rnn", "input_size": 3, "hidden_size": 20, "dtype": "float64"},
     "sm lstm, float16": {"cell": "lstm", "hidden_size": 64, "dtype": "float16"},
+    "wavefront rnn, bfloat16": {
+        "cell": "rnn",
+        "hidden_size": 256,
+        "isa": "sm_90",
+        "dtype": "bfloat16",
+        "num_layers": 3,
+    },
     "wavefront lstm, float16": {"hidden_size": 128, "dtype": "float16", "num_layers": 2},
     "wavefront gru, bfloat16, weights in shared memory": {
         "cell": "gru",
@@ -613,7 +620,7 @@ def test_what_a_chip_holds(gates, isa, dtype):
 
 
 WIDEST = {"float32": {"lstm": 512, "gru": 528, "rnn": 1024}}
-WIDEST["float16"] = {"lstm": 128, "gru": 128, "rnn": 224}
+WIDEST["float16"] = {"lstm": 128, "gru": 128, "rnn": 192}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -630,6 +637,41 @@ def test_layers_at_once(cell, dtype):
     assert plan(**{**fields, "hidden_size": 20, "num_layers": 74}).wavefront
     lacking = [n for n in range(1, 128) if not plan(**fields, hidden_size=n).wavefront]
     assert lacking == [*range(65, 77)] * (cell == "gru" and dtype == "float32")
+
+
+def test_layers_at_once_where_that_is_faster():
+    """In 16 bits, each in one multiprocessor; two go one after the other in clusters. Not where
+    weights would be in shared memory.
+    """
+    two, three = (plan(cell="rnn", hidden_size=256, dtype="float16", num_layers=n) for n in (2, 3))
+    assert (two.strategy, three.ways) == ("cluster", ("wavefront", "sm"))
+    assert not three.residences[1].split  # the order in which x is multiplied
+    each = two.residences[0].cycles
+    assert 2 * each <= three.residences[0].cycles < 3 * each
+    assert not plan(hidden_size=160, dtype="float16", num_layers=8, isa="sm_90").wavefront
+
+
+@pytest.mark.parametrize("isa", ["auto", "sm_80", "sm_90", "sm_120"])
+def test_sharing_columns_makes_nothing_slower(isa, monkeypatch):
+    """No size on any device with up to 128 sequences, as predicted; some take half of the time."""
+    wanted, faster = architectures(isa), set()
+    for gates, hidden in product((1, 3, 4), range(16, 1100, 16)):
+        ways = {}
+        for splits in ((1,), (1, 2, 4)):
+            monkeypatch.setattr(strategy, "SPLITS", splits)
+            ways[splits] = strategy.choose(gates, hidden, wanted, half=True)
+        for name, sequences in product(wanted, (1, 8, 32, 128)):
+            count = strategy.PROCESSORS[name]
+            usual, shared = (
+                next((way for way in fits if strategy._has(name, way)), None)
+                for fits in ways.values()
+            )
+            assert (usual is None) == (shared is None)
+            if usual and shared:
+                gain = usual.cycles_at(sequences, count) / shared.cycles_at(sequences, count)
+                assert gain >= 1
+                faster |= {(gates, hidden)} if gain > 2 and sequences == 1 else set()
+    assert ((4, 512) in faster) == (isa in ("auto", "sm_90"))
 
 
 def test_many_sequences_take_turns():

@@ -514,9 +514,9 @@ constexpr int half_cluster8_threads = 128;
  * A stretch of eight sequences, blockIdx.x / 8.
  * States are [1][B][256], NULL is zero.
  * h is read from one half of its memory while all blocks fill the other, by messages that an
- * mbarrier counts: there is no barrier between steps, but one within each, so that warps can
- * add up what they made. They write their sums again when all of the next h is there, and a warp
- * sends its own when it has read what others left for it.
+ * mbarrier counts. One barrier a step: warps add up what each made of its columns. They write the
+ * next sums when all of the next h is there, and a warp sends its own once it has read what the
+ * others left for it.
  */
 static __global__ void __launch_bounds__(half_cluster8_threads, 1) half_cluster8(
     const __grid_constant__ half_stretch s, const __grid_constant__ half_layer layer,

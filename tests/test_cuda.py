@@ -279,18 +279,10 @@ def test_torch_in_float64(strategy, fields, monkeypatch):
         assert report.error < report.torch_error, report
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"cell": "lstm", "hidden_size": 101, "bidirectional": True},
-        {"cell": "gru", "hidden_size": 155, "dtype": "float16", "bias": False},
-    ],
-    ids=words,
-)
-def test_clusters_of_two(fields, monkeypatch):
+def test_clusters_of_two(monkeypatch):
     """The smallest are as right as others, also where they take turns."""
     monkeypatch.setenv("SHIM_PROCESSORS", "4")
-    network = net(isa="sm_90", **fields)
+    network = net(isa="sm_90", cell="lstm", hidden_size=101, bidirectional=True)
     assert network.plan.ways == ("cluster2",)
     report = beside_torch(network)
     assert report.ok, report

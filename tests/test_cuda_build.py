@@ -69,12 +69,11 @@ NETS = {
     "cluster lstm, bfloat16": {"cell": "lstm", "hidden_size": 256, "dtype": "bfloat16"},
     "cluster gru, float16": {"cell": "gru", "hidden_size": 160, "dtype": "float16"},
     "cluster rnn, float16": {"cell": "rnn", "hidden_size": 512, "dtype": "float16"},
-    "cluster lstm, float16, four warps": {"hidden_size": 384, "dtype": "float16", "isa": "sm_90"},
+    "cluster lstm, float16, four warps": {"hidden_size": 448, "dtype": "float16"},
     "cluster gru, float16, four warps, weights in shared memory": {
         "cell": "gru",
         "hidden_size": 672,
         "dtype": "float16",
-        "isa": "sm_90",
     },
     "sm lstm, bfloat16, four warps": {"hidden_size": 16, "dtype": "bfloat16"},
     "sm gru, float16, two warps": {"cell": "gru", "hidden_size": 32, "dtype": "float16"},

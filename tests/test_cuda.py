@@ -942,6 +942,7 @@ def test_nothing_is_printed_that_does_nothing():
         {"cell": "lstm", "input_size": 9, "hidden_size": 21, "num_layers": 2, "dtype": "float16"},
         {"cell": "gru", "input_size": 3, "hidden_size": 150, "isa": "sm_90", "dtype": "bfloat16"},
         {"cell": "lstm", "input_size": 3, "hidden_size": 165, "isa": "sm_80", "dtype": "float16"},
+        {"cell": "gru", "input_size": 3, "hidden_size": 29, "bidirectional": True, **HALF[0]},
         {"cell": "lstm", "input_size": 1, "hidden_size": 20, "proj_size": 3, "dtype": "bfloat16"},
     ],
     ids=words,

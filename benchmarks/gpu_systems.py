@@ -187,7 +187,8 @@ def kernels(bench: Bound) -> dict[str, int]:
 
 def way(kernels: Iterable[str]) -> str | None:
     """Which of its ways a network of ours went, by the names of its kernels; None if none is."""
-    found = (re.search(r"\bnet_(sm|cluster\d+|grid|wavefront|step)\b", name) for name in kernels)
+    names = r"\bnet_(sm|cluster\d+|grid|wavefront|step)(?:_interleaved)?\b"
+    found = (re.search(names, name) for name in kernels)
     return next((match[1] for match in found if match), None)
 
 

@@ -141,6 +141,11 @@ class CudaPlan(Words):
         return self.directions * spare if self.step else 0
 
     @property
+    def lines_row(self) -> int:
+        """Numbers of one sequence's h on its way in strategy grid: two in memory, by turns."""
+        return 2 * self.directions * self.grid.padded if self.grid else 0
+
+    @property
     def buffers_row(self) -> int:
         """Numbers in one row of all buffers."""
         return len(self.buffers) * self.output
@@ -149,7 +154,8 @@ class CudaPlan(Words):
     def areas(self) -> tuple[tuple[str, str, str], ...]:
         """C: type, name and start of what the workspace holds."""
         packets = f"{self.name}_packets(in->B)" if self.wavefront else str(self.packets)
-        sizes = [("uint64_t", "packets", packets)] * bool(self.packets)
+        sizes = [(self.number, "lines", f"in->B * {self.lines_row}")] * bool(self.lines_row)
+        sizes += [("uint64_t", "packets", packets)] * bool(self.packets)
         sizes += [("real", "sums", f"rows * {self.name}_row_sums")]
         sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
         sizes += [(self.number, "spare", f"in->B * {self.spare_row}")] * bool(self.spare_row)
@@ -170,7 +176,7 @@ class CudaPlan(Words):
     @property
     def workspace_row(self) -> str:
         """C: bytes that a step of a sequence takes at most."""
-        numbers = self.spare_row + self.buffers_row
+        numbers = self.lines_row + self.spare_row + self.buffers_row
         reals = self.own_row if self.half else numbers
         sums = f"{self.name}_row_sums"
         text = f"({sums} + {reals})" if reals else sums
@@ -180,8 +186,9 @@ class CudaPlan(Words):
     @property
     def workspace_numbers(self) -> str:
         """C: how many numbers of it are no sums."""
-        spare = [f"B * {self.spare_row}"] * bool(self.spare_row)
-        return " + ".join([*spare, *[f"T * B * {self.buffers_row}"] * bool(self.buffers)])
+        rows = self.lines_row, self.spare_row
+        sizes = [f"B * {row}" for row in rows if row]
+        return " + ".join([*sizes, *[f"T * B * {self.buffers_row}"] * bool(self.buffers)])
 
     def states(self, own: str = "", kinds: bool = False) -> str:
         """C: a layer's states, given and answered, as parameters of a function or arguments.
@@ -215,7 +222,8 @@ class CudaPlan(Words):
         return {
             "state_bytes": state * number,
             "workspace_bytes": self.stretch * self.sums_row * real + 8 * self.packets,
-            "workspace_bytes_per_sequence": self.own_row * real + self.spare_row * number,
+            "workspace_bytes_per_sequence": self.own_row * real
+            + (self.lines_row + self.spare_row) * number,
             "workspace_bytes_per_step": self.buffers_row * number,
         }
 

@@ -129,6 +129,11 @@ class Residence(ABC):
         """Bytes of shared memory."""
 
     @property
+    def most_shared(self) -> int:
+        """Bytes of it that the largest of its kernels takes."""
+        return self.shared
+
+    @property
     def resident(self) -> int:
         """Blocks that have to be there at once."""
         return self.blocks

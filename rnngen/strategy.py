@@ -28,6 +28,7 @@ PROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148, "sm_120": 84}
 PORTABLE = 8  # blocks that every device with clusters has room for
 LEVEL = 1.1  # so much better than one multiprocessor, which every device has, a cluster has to be
 BETTER = 1.25  # and so much one of more blocks than those, for which a device may lack room
+SOON = 1.35  # times the quickest grid for one sequence, at most, if more is done at once
 ROOM = PROCESSORS["sm_80"]  # blocks of a grid for all architectures: a smaller card goes by steps
 TOGETHER = 128  # sequences at a time: a way may be faster with few, but not slower with these
 SPLITS = (1, 2, 4)  # warps that share 16 units in 16 bits: a lane has up to four of their cells
@@ -51,8 +52,9 @@ def choose(
         most = 1 if best.blocks <= PORTABLE else PORTABLE
         ways = [] if sure(best, wanted) else [way for way in ways if way.blocks <= most]
     if not all(any(_has(name, way) for way in chosen) for name in wanted):
-        grids = _grids(gates, hidden, wanted, half, directions)
-        chosen += sorted((way for way in grids if _fits(way, wanted)), key=_cost)[:1]
+        grids = [w for w in _grids(gates, hidden, wanted, half, directions) if _fits(w, wanted)]
+        soon = SOON * min((way.cycles for way in grids), default=0)
+        chosen += sorted((way for way in grids if way.cycles <= soon), key=_cost)[:1]
     return tuple(chosen)
 
 
@@ -118,7 +120,7 @@ def _fits(way: Residence, wanted: tuple[str, ...]) -> bool:
 def _has(architecture: str, way: Residence) -> bool:
     """Whether it has such clusters and as much shared memory."""
     clusters = not way.cluster or way.blocks <= BLOCKS.get(architecture, 1)
-    return clusters and way.shared <= SHARED[architecture]
+    return clusters and way.most_shared <= SHARED[architecture]
 
 
 def _ways(gates: int, hidden: int, wanted: tuple[str, ...], half: bool) -> Iterator[Residence]:
@@ -144,7 +146,8 @@ def _grids(
         if not 1 < blocks <= most:
             continue
         if half:
-            yield from (GridTiles(gates, hidden, blocks, n, directions) for n in (4, 8, 16))
+            for splits, eights in ((4, 1), (8, 1), (8, 2), (16, 1)):
+                yield GridTiles(gates, hidden, blocks, splits, directions, eights)
         elif units == 2 * ceil(hidden / blocks / 2):
             for parts, many in product((4, 8, 16, 32), MANY[1:]):
                 yield GridQuads(gates, hidden, blocks, parts, many, directions)

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from math import ceil
 
-from rnngen.grid import MOST
+from rnngen.interleaved import MOST
 from rnngen.quads import LOADS as LOADED
 from rnngen.quads import OWN, Quads
 from rnngen.residence import BY_PACKETS, MEETING, SCHEDULERS, WARP, Residence

@@ -116,6 +116,8 @@ def test_the_way_taken(scripts):
     assert way(["void " + name for name in known]) == "cluster16"
     assert way(["net_input<1>(net_stretch)", "net_step<8>(net_stretch)"]) == "step"
     assert way(["void net_wavefront(net_stretch)"]) == "wavefront"
+    assert way(["void net_grid<4>(net_stretch)"]) == "grid"
+    assert way(["net_grid_interleaved(net_stretch, net_layer)"]) == "grid"
     assert way(["RNN_blockPersist_step", "gemm_sm90_net_grids"]) is None
 
 

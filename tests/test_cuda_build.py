@@ -39,6 +39,7 @@ NETS = {
     "grid lstm": {"cell": "lstm", "hidden_size": 1024, "isa": "sm_90"},
     "grid gru, weights in shared memory": {"cell": "gru", "hidden_size": 900, "isa": "sm_80"},
     "grid rnn": {"cell": "rnn", "hidden_size": 600, "isa": "sm_80", "bidirectional": True},
+    "grid lstm, no whole quads": {"cell": "lstm", "hidden_size": 1027, "isa": "sm_90"},
     "sm gru": {"cell": "gru", "input_size": 64, "hidden_size": 128},
     "wavefront lstm": {"cell": "lstm", "input_size": 64, "hidden_size": 96, "num_layers": 4},
     "wavefront gru": {"cell": "gru", "input_size": 64, "hidden_size": 128, "num_layers": 2},
@@ -89,6 +90,13 @@ NETS = {
         "hidden_size": 1536,
         "isa": "sm_90",
         "dtype": "float16",
+    },
+    "grid gru, float16, no whole eights": {
+        "cell": "gru",
+        "hidden_size": 801,
+        "isa": "sm_80",
+        "dtype": "float16",
+        "bidirectional": True,
     },
     "step gru, bfloat16": {"cell": "gru", "hidden_size": 2300, "dtype": "bfloat16"},
 }
@@ -164,6 +172,9 @@ def as_predicted(p: CudaPlan, report: str, architecture: str) -> None:
         assert len(found) == 1 + fit.shares
         for sequences, count in found:
             assert abs(count - fit.predicted(1 if p.half else sequences)) <= residence.SLACK
+        if isinstance(fit, Grid):
+            ((_, count),) = taken(report, f"{p.name}_{fit.name}_interleaved")
+            assert abs(count - fit.predicted_by_turns) <= residence.SLACK
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -181,6 +192,11 @@ def test_launches_ask_for_what_the_plan_has(name):
         assert (int(sizes[f"{kernel}_threads"]), sum(terms)) == (fit.threads, fit.shared)
         assert f" * {fit.room};\n * {fit.budget}.\n" in text
         assert text.count(f"__launch_bounds__({kernel}_threads, 1) {kernel}(") == 1
+        if isinstance(fit, Grid):
+            assert f" * {fit.interleaved}.\n */\nstatic __global__" in text
+            assert sizes[f"{kernel}_interleaved_bytes"] == str(fit.most_shared)
+            assert text.count(f"{kernel}_threads, {kernel}_interleaved_bytes") == 2
+            assert fit.counters * fit.sets * 4 <= fit.packets * 8
 
 
 @pytest.mark.full
@@ -239,10 +255,11 @@ def test_time_loop(name, architecture, nvcc):
     p = plan(**NETS[name])
     fit = p.residences[0]
     bodies = machine_code(p, f"{p.name}_{fit.name}", nvcc, architecture)
+    bodies = {name: body for name, body in bodies.items() if "interleaved" not in name}
     assert len(bodies) == 1 + fit.shares
     for kernel, body in bodies.items():
         grid = isinstance(fit, Grid)
-        loop = longest_loop(body, within=grid)  # a loop over sequences is around that over steps
+        loop = longest_loop(body)
         assert len(re.findall(r"\bBAR\.", loop)) == (not fit.cluster) + fit.split
         assert bool(re.search(r"\bSTAS\b", loop)) == fit.cluster
         assert not re.search(r"\b(LDL|STL|MEMBAR|UCGABAR_\w+)\b", loop)
@@ -255,6 +272,27 @@ def test_time_loop(name, architecture, nvcc):
         words = fit.words * int(several[1] if several and not p.half else 1)
         kind, count = ("HMMA", words // 4) if p.half else ("FFMA", words)
         assert len(re.findall(rf"\b{kind}\b", loop)) >= count
+
+
+@read("grid")
+def test_loop_of_interleaved_sets(name, architecture, nvcc):
+    """That over turns: copies h while it multiplies, reads no weight from memory and nothing from
+    local memory. A barrier more is for one set or two; so is the second of what sends and fetches.
+    """
+    p = plan(**NETS[name])
+    fit = p.residences[0]
+    (body,) = machine_code(p, "net_grid_interleaved", nvcc, architecture).values()
+    loop = longest_loops(body)[2]  # in those over rounds and over steps
+    assert len(re.findall(r"\bBAR\.", loop)) == 2 + p.half
+    assert len(re.findall(r"\bREDG?\.\S*STRONG\.GPU\b", loop)) == 2
+    assert len(re.findall(r"\bMEMBAR\b", loop)) == 2  # before these
+    assert len(re.findall(r"\bLDG\S*STRONG\.GPU\b", loop)) == 2
+    assert re.search(r"\bLDGSTS\.E\.BYPASS\S*\.128\b", loop)
+    assert not re.search(r"\b(LDL|STL|UCGABAR_\w+)\b", loop)
+    loads = re.findall(r"\bLDG\b\S*(?<!STRONG\.GPU) ", loop)
+    assert len(loads) <= p.gates + 2  # sums of x, the cell's own state, starts
+    kind, count = ("HMMA", fit.words // 32) if p.half else ("FFMA", fit.words)
+    assert len(re.findall(rf"\b{kind}\b", loop)) >= count * fit.turning
 
 
 @read("wavefront")
@@ -319,12 +357,9 @@ def cuobjdump() -> str:
     pytest.skip("no cuobjdump here")
 
 
-def longest_loop(sass: str, within: bool = False) -> str:
-    """From the target of the backward branch that goes back furthest to the branch.
-
-    Or the longest loop within that one.
-    """
-    return longest_loops(sass)[within]
+def longest_loop(sass: str) -> str:
+    """From the target of the backward branch that goes back furthest to the branch."""
+    return longest_loops(sass)[0]
 
 
 def longest_loops(sass: str) -> list[str]:
@@ -579,7 +614,7 @@ LARGEST = {  # of RNN, GRU and LSTM that stay on the chip: in a cluster or less,
         "sm_80": ((256, 152, 128), (2592, 1664, 1344)),
         "sm_90": ((1136, 672, 576), (3168, 1984, 1600)),
         "sm_120": ((640, 400, 320), (2016, 1344, 1024)),
-        "auto": ((1136, 672, 576), (2160, 1408, 1088)),
+        "auto": ((1136, 672, 576), (2144, 1408, 1088)),
     },
     "float16": {
         "sm_80": ((256, 192, 160), (1728, 1728, 1536)),
@@ -680,3 +715,21 @@ def test_many_sequences_take_turns():
     assert fit.cycles_at(16, 132) == fit.cycles
     assert fit.cycles_at(17, 132) == fit.cycles_at(64, 132) == fit.cycles_of_many < 2 * fit.cycles
     assert fit.cycles_at(65, 132) == 2 * fit.cycles_of_many
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("gates", "hidden"), [(4, 768), (4, 1024), (3, 1024), (1, 2048)])
+def test_sets_hide_each_other_s_waiting(gates, hidden, dtype):
+    """A grid's sets that take turns in each step: predicted, they take less time than one after the
+    other, the less for each the more there are, down to their work alone.
+    """
+    (fit,) = strategy.choose(gates, hidden, ("sm_90",), half=dtype == "float16")
+    room = 132 // fit.blocks
+    _, alone = fit.loads[-1]
+    turns = [fit.cycles_at(n * room * fit.turning, 132) for n in (2, 3, 4, 8, 16, 32)]
+    assert fit.cycles_at(room * fit.together, 132) == alone
+    assert fit.cycles_at(room * fit.turning + 1, 132) == turns[0]
+    assert turns[0] < 2 * alone * fit.turning // fit.together
+    each = [cycles / n for cycles, n in zip(turns, (2, 3, 4, 8, 16, 32), strict=True)]
+    assert each == sorted(each, reverse=True)
+    assert each[-1] == fit.turn

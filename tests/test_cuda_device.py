@@ -213,6 +213,7 @@ def test_memory_is_not_read_before_it_is_written(kind):
 
 @SMOKE
 def test_the_same_bits_each_time(kind):
+    """Of more sequences than a grid has room for, which take turns there."""
     network = net(**both(kind))
     x = noise(network, 40, 200, 3)
     first = network(x)

@@ -12,6 +12,7 @@ from nets import errors
 
 from rnngen import cuda, strategy, wavefront
 from rnngen.errors import DeviceError
+from rnngen.grid import Grid
 from rnngen.tiles import Tiles
 from rnngen.validate import Case
 
@@ -23,6 +24,7 @@ LSTM = {"cell": "lstm", "input_size": 3, "hidden_size": 110, "isa": "sm_80"}
 CLUSTER = {"cell": "gru", "input_size": 3, "hidden_size": 131, "isa": "sm_90"}
 SIXTEEN = {"cell": "lstm", "input_size": 3, "hidden_size": 310, "isa": "sm_90"}
 GRID = {"cell": "gru", "input_size": 3, "hidden_size": 155, "isa": "sm_80", "bidirectional": True}
+TURNS = {**GRID, "cell": "lstm", "hidden_size": 133}
 WAVE = {"cell": "gru", "input_size": 3, "hidden_size": 21, "num_layers": 4}
 WAVES = {"cell": "gru", "input_size": 3, "hidden_size": 131, "num_layers": 2}
 STEP = {"cell": "lstm", "input_size": 20, "hidden_size": 21, "num_layers": 2, "dtype": "float64"}
@@ -34,6 +36,7 @@ CLUSTER_16 = {**CLUSTER, "hidden_size": 210, "dtype": "float16"}
 GRID_16 = {**GRID, "cell": "lstm", "hidden_size": 166, "dtype": "bfloat16"}
 SHARED_16 = {**SM, "cell": "lstm", "hidden_size": 20, "dtype": "float16"}
 SHARED_CLUSTER_16 = {"cell": "gru", "hidden_size": 75, "dtype": "float16", "isa": "sm_90"}
+TURNS_16 = {**GRID, "hidden_size": 197, "dtype": "float16"}
 STEP_16 = {"cell": "gru", "input_size": 8, "hidden_size": 195, "isa": "sm_80", "dtype": "float16"}
 WAVE_16 = {"cell": "lstm", "hidden_size": 39, "num_layers": 4, "dtype": "float16"}
 PROJECTED_16 = {**PROJECTED, "dtype": "bfloat16"}
@@ -120,26 +123,21 @@ MUTANTS = {
         "cudaMemsetAsync(call.packets, 0,",
         "cudaMemsetAsync(call.packets, 0, 0 *",
     ),
-    "grid: h of the step before": (GRID, "packed, there, sent);", "packed, there, sent - 1);"),
-    "grid: one place for h": (GRID, "set + which % 2 * packed", "set"),
+    "grid: h of the step before": (GRID, "packed, there, which);", "packed, there, which - 1);"),
+    "grid: one place for h": (GRID, "to = set + which % 2 * packed", "to = set"),
     "grid: no barrier behind what is received": (
         GRID,
         "    }\n    __syncthreads();\n}",
         "    }\n}",
     ),
-    "grid: one memory for h": (GRID, "shared + sent % 2 * one, set", "shared, set"),
+    "grid: one memory for h": (GRID, "shared + which % 2 * one, set", "shared, set"),
     "grid: the first pairs only": (GRID, "from < all; from +=", "from < all / 2; from +="),
     "grid: pairs of the neighbour": (GRID, "p / pairs * ", "p / (pairs + 1) * "),
     "grid: the odd value is not sent": (GRID, "first + place < 2 * pairs", "first + place < 155"),
     "grid: idle lanes send what they have": (GRID, "idle ? 0 : h_j", "h_j / (1 - idle)"),
-    "grid: h_0 is not sent": (GRID, "        if (steps)\n            send(sent + 1);\n", ""),
+    "grid: h_0 is not sent": (GRID, "    if (steps)\n        send(1);\n", ""),
     "grid: sent after the last step": (GRID, "if (done + 1 < steps)", "if (done < steps)"),
     "grid: states of the first set": (GRID, "s.B + sequence) * 155", "s.B) * 155"),
-    "grid: sets without turns": (
-        GRID,
-        "sequence < s.B;\n         sequence += (int)gridDim.z * SEQUENCES",
-        "sequence < s.B;\n         sequence += s.B",
-    ),
     "grid: both directions in one place": (GRID, "(blockIdx.z * 2 + blockIdx.y)", "blockIdx.z"),
     "grid: a place for each set": (
         GRID,
@@ -153,6 +151,92 @@ MUTANTS = {
     ),
     "grid: units of the first block": (GRID, "(int)blockIdx.x * 5", "0 * 5"),
     "grid: what lies beyond h": (GRID, "shared[k] = make_float4(0, 0, 0, 0);", "(void)k;"),
+    "turns: counters of an earlier launch": (
+        TURNS,
+        "cudaMemsetAsync(counters, 0, bytes",
+        "cudaMemsetAsync(counters, 0, 0 * bytes",
+    ),
+    "turns: no waiting for h": (
+        TURNS,
+        "net_await_all(counter + k,",
+        "net_await_all(counter + k, 0 *",
+    ),
+    "turns: a block too few": (TURNS, "(unsigned)n + 1));", "(unsigned)n + 1) - 1);"),
+    "turns: one place for h": (TURNS, "(n % 2 * 2 + d)", "(d)"),
+    "turns: both directions in one place": (TURNS, "(n % 2 * 2 + d)", "(n % 2)"),
+    "turns: both directions' counters": (
+        TURNS,
+        "counters + (blockIdx.z * 2 + blockIdx.y)",
+        "counters + (blockIdx.z * 2)",
+    ),
+    "turns: h is not waited for": (TURNS, "                net_fetched();\n", ""),
+    "turns: no barrier behind h": (
+        TURNS,
+        "__syncthreads(); /* this h is there, and that of the turn before is in memory */",
+        "",
+    ),
+    "turns: one memory for h": (TURNS, "buffer = 1 - buffer;", ""),
+    "turns: h of one set or two is told before it is there": (
+        TURNS,
+        "if (!early) {\n                    __syncthreads();",
+        "if (!early) {",
+    ),
+    "turns: h of a set alone before it is made": (TURNS, "early = many > 2;", "early = true;"),
+    "turns: the first h is not told": (
+        TURNS,
+        "net_arrive(counter + threadIdx.x);",
+        "(void)0;",
+    ),
+    "turns: the first h before it is there": (
+        TURNS,
+        "        __syncthreads();\n        if ((int)threadIdx.x < many && sets",
+        "        if ((int)threadIdx.x < many && sets",
+    ),
+    "turns: counted from zero in each round": (
+        TURNS,
+        "sets[self].before += sets[self].steps;",
+        "",
+    ),
+    "turns: told after the last step": (
+        TURNS,
+        "if (done + 1 < set.steps)",
+        "if (done < set.steps)",
+    ),
+    "turns: the first round only": (
+        TURNS,
+        "first_set += (int)gridDim.z * 3)",
+        "first_set += s.B)",
+    ),
+    "turns: c of the step before last": (
+        TURNS,
+        "                    c_n[at] = c_j;",
+        "if (done % 2) c_n[at] = c_j;",
+    ),
+    "turns: no last h": (TURNS, "if (done + 1 == count)", "if (done == count)"),
+    "turns: no states of what is over": (
+        TURNS,
+        "= h_n[at] = h_0 ? h_0[at] : real(0);",
+        "= h_0 ? h_0[at] : real(0);",
+    ),
+    "turns: sums of the first set": (
+        TURNS,
+        "* s.B + b, unit);\n                real now",
+        "* s.B + own, unit);\n                real now",
+    ),
+    "turns: the first pieces only": (TURNS, "p < all;", "p < all / 2;"),
+    "turns in 16 bits: no waiting for h": (
+        TURNS_16,
+        "net_await_all(counter + k,",
+        "net_await_all(counter + k, 0 *",
+    ),
+    "turns in 16 bits: h is not waited for": (TURNS_16, "                net_fetched();\n", ""),
+    "turns in 16 bits: no barrier between sums": (
+        TURNS_16,
+        "                __syncthreads();\n                if (done < count) {",
+        "                if (done < count) {",
+    ),
+    "turns in 16 bits: sums of the first eight": (TURNS_16, "sums + own / 8 *", "sums + 0 *"),
+    "turns in 16 bits: h of the first eight": (TURNS_16, "h[e * 8 * line", "h[0 * line"),
     "wavefront: numbers of an earlier launch": (
         WAVE,
         "cudaMemsetAsync(call.packets, 0, packets",
@@ -437,7 +521,7 @@ MUTANTS = {
     "grid in 16 bits: sums of one warp": (GRID_16, "w < splits; w++", "w < 1; w++"),
     "grid in 16 bits: no barrier between sums": (
         GRID_16,
-        "= sum[g][i];\n            __syncthreads();",
+        "= sum[g][i];\n        __syncthreads();",
         "= sum[g][i];",
     ),
     "grid in 16 bits: the second unit of a lane": (
@@ -472,10 +556,16 @@ CASES = [
 
 
 LONG = [Case(50, 2, ragged=False, states=False, batch_first=False)]
+TURN = [Case(3, 41, ragged=False, states=True, batch_first=False)]
+TURN += [Case(25, 22, ragged=True, states=True, batch_first=False)]
 
 
 def cases(fields):
-    """What layers have between each other is written to again and again."""
+    """What layers have between each other is written to again and again. Sets of a grid take turns,
+    in rounds of three.
+    """
+    if fields in (TURNS, TURNS_16):
+        return CASES + TURN
     return CASES + LONG if fields in (WAVE, WAVES, WAVE_16) else CASES
 
 
@@ -483,6 +573,10 @@ def cut(fields, monkeypatch):
     """Several stretches where there are many sequences, of several steps."""
     if fields is STEP_16:  # with too few multiprocessors for a grid
         monkeypatch.setenv("SHIM_PROCESSORS", "1")
+    if fields in (GRID_16, TURNS, TURNS_16):  # room for three sets, or for one beside others
+        monkeypatch.setattr(Grid, "slots", 3)
+        sets = 3 if fields is GRID_16 else 1
+        monkeypatch.setenv("SHIM_PROCESSORS", str(sets * plan(**fields).grid.resident))
     if fields in (WAVE, WAVES, WAVE_16):  # sets take turns, and layers wait for what is read
         rooms = (WAVE, "28"), (WAVES, "24"), (WAVE_16, "14")
         monkeypatch.setenv("SHIM_PROCESSORS", next(room for net, room in rooms if net is fields))
@@ -516,8 +610,8 @@ def test_mutant(name, monkeypatch):
 @pytest.mark.parametrize(
     "fields",
     [
-        *(SM, FULL, LSTM, CLUSTER, SIXTEEN, GRID, WAVE, WAVES, STEP, PROJECTED),
-        *(SM_16, KEPT_16, CLUSTER_16, GRID_16, WAVE_16, STEP_16, PROJECTED_16),
+        *(SM, FULL, LSTM, CLUSTER, SIXTEEN, GRID, TURNS, WAVE, WAVES, STEP, PROJECTED),
+        *(SM_16, KEPT_16, CLUSTER_16, GRID_16, TURNS_16, WAVE_16, STEP_16, PROJECTED_16),
         *(SHARED_16, SHARED_CLUSTER_16),
     ],
 )

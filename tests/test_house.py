@@ -19,7 +19,8 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
 ORDER = [
     *("errors", "rules", "resources", "cells", "dtypes", "targets", "conflicts", "document"),
     *("processor", "spec", "model", "outline", "parts", "kernel", "plan", "residence", "quads"),
-    *("tiles", "grid", "wavefront", "strategy", "words", "cuda", "pack", "render", "compiler"),
+    *("tiles", "interleaved", "grid", "wavefront", "strategy", "words", "cuda", "pack", "render"),
+    "compiler",
     *("cache", "build", "machine", "tensors", "weights", "calls", "shares", "validate", "holder"),
     *("bind", "repeats", "launches", "device", "run", "package", "importers", "jobs", "peers"),
     *("bench", "doctor", "console", "__main__"),

@@ -496,3 +496,45 @@ void SHIM_OF(_receive)(const uint64_t *const (&from)[PAIRS], unsigned number, ui
         all[n] = (unsigned)SHIM_OF(_await)(from[n / 2] + n % 2, number);
     memcpy(&pair, &all, sizeof all);
 }
+/* A fetch reads its bytes at once or when it is waited for; until then NaN is where they go. */
+inline void SHIM_OF(_fetch)(void *to, const void *from, int bytes)
+{
+    shim::Fetch fetch = {static_cast<unsigned char *>(to), nullptr, (size_t)bytes, {}};
+    const bool later = shim::roll() & 1;
+
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16)
+        shim::machine.error = "a fetch that is not aligned";
+    if (later)
+        fetch.from = static_cast<const unsigned char *>(from);
+    else
+        memcpy(fetch.bytes, from, fetch.count);
+    memset(to, 0xff, sizeof fetch.bytes);
+    shim::machine.now->fetches.push_back(fetch);
+}
+inline void SHIM_OF(_fetched)()
+{
+    auto &fetches = shim::machine.now->fetches;
+
+    for (shim::Fetch &fetch : fetches) {
+        if (fetch.from)
+            memcpy(fetch.bytes, fetch.from, fetch.count);
+        memcpy(fetch.to, fetch.bytes, sizeof fetch.bytes);
+    }
+    fetches.clear();
+}
+inline void SHIM_OF(_arrive)(unsigned *counter)
+{
+    shim::Message message = {};
+
+    message.counter = counter;
+    shim::machine.messages.push_back(message);
+}
+inline void SHIM_OF(_await_all)(const unsigned *counter, unsigned blocks)
+{
+    shim::Fiber &self = *shim::machine.now;
+
+    self.counter = counter;
+    self.least = blocks;
+    if (*counter < blocks)
+        shim::wait(shim::State::at_counter);
+}

@@ -24,7 +24,7 @@ struct dim3 {
 namespace {
 namespace shim {
 
-enum class State { ready, at_barrier, at_shuffle, at_cluster, at_message, at_packet, done };
+enum class State { ready, at_barrier, at_shuffle, at_cluster, at_message, at_packet, at_counter, done };
 
 struct Warp {
     alignas(16) unsigned char in[32][32]; /* what lanes hand in, */
@@ -48,6 +48,14 @@ struct Mbarrier {
     unsigned short phase;
 };
 
+/* Bytes on their way from memory to shared memory. */
+struct Fetch {
+    unsigned char *to;
+    const unsigned char *from; /* nullptr: they have been read already */
+    size_t count;
+    unsigned char bytes[16];
+};
+
 struct Fiber {
 #ifdef SHIM_UCONTEXT
     static constexpr size_t stack_bytes = 256 * 1024;
@@ -64,11 +72,16 @@ struct Fiber {
     const Mbarrier *barrier; /* that it waits at, */
     unsigned parity;         /* for this phase to be over */
     const uint64_t *packet; /* that it waits for, */
-    unsigned number;        /* to have this one in its upper half */
+    unsigned number;        /* to have this one in its upper half, */
+    const unsigned *counter; /* that it waits for, to be so much at least */
+    unsigned least;
+    std::vector<Fetch> fetches;
 };
 
-/* Bytes on their way to another block, and the barrier that counts them; or a packet, to memory. */
+/* Bytes on their way to another block, and the barrier that counts them; or a packet, to memory, or
+ * one more for a counter there. */
 struct Message {
+    unsigned *counter;
     uint64_t *memory, packet;
     Block *to;
     size_t place, barrier;
@@ -237,6 +250,7 @@ inline void begin(Fiber &f, Block &b, unsigned n)
     f.self = n;
     f.thread = dim3(n % size.x, n / size.x % size.y, n / size.x / size.y);
     f.state = State::ready;
+    f.fetches.clear();
 #ifdef SHIM_UCONTEXT
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack.get();
@@ -261,6 +275,10 @@ inline unsigned roll()
 
 inline void arrive(const Message &message)
 {
+    if (message.counter) {
+        ++*message.counter;
+        return;
+    }
     if (message.memory) {
         *message.memory = message.packet;
         return;
@@ -308,6 +326,8 @@ inline bool turn()
         if (f.state == State::at_message && (f.barrier->phase & 1) != f.parity)
             f.state = State::ready;
         if (f.state == State::at_packet && *f.packet >> 32 == f.number)
+            f.state = State::ready;
+        if (f.state == State::at_counter && *f.counter >= f.least)
             f.state = State::ready;
         if (f.state != State::ready)
             continue;

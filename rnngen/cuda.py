@@ -95,7 +95,7 @@ class CudaPlan(Words):
 
     @property
     def processors(self) -> bool:
-        """Whether forward has to know how many there are: layer by layer, sequences take turns."""
+        """Whether a launch depends on how many there are: sequences may have to take turns."""
         return bool(self.grid) or any(fit.shares for fit in self.residences)
 
     @property
@@ -141,7 +141,7 @@ class CudaPlan(Words):
         return self.directions * spare if self.step else 0
 
     @property
-    def lines_row(self) -> int:
+    def exchange_row(self) -> int:
         """Numbers of one sequence's h on its way in strategy grid: two in memory, by turns."""
         return 2 * self.directions * self.grid.padded if self.grid else 0
 
@@ -154,7 +154,9 @@ class CudaPlan(Words):
     def areas(self) -> tuple[tuple[str, str, str], ...]:
         """C: type, name and start of what the workspace holds."""
         packets = f"{self.name}_packets(in->B)" if self.wavefront else str(self.packets)
-        sizes = [(self.number, "lines", f"in->B * {self.lines_row}")] * bool(self.lines_row)
+        sizes = [(self.number, "exchange", f"in->B * {self.exchange_row}")] * bool(
+            self.exchange_row
+        )
         sizes += [("uint64_t", "packets", packets)] * bool(self.packets)
         sizes += [("real", "sums", f"rows * {self.name}_row_sums")]
         sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
@@ -176,7 +178,7 @@ class CudaPlan(Words):
     @property
     def workspace_row(self) -> str:
         """C: bytes that a step of a sequence takes at most."""
-        numbers = self.lines_row + self.spare_row + self.buffers_row
+        numbers = self.exchange_row + self.spare_row + self.buffers_row
         reals = self.own_row if self.half else numbers
         sums = f"{self.name}_row_sums"
         text = f"({sums} + {reals})" if reals else sums
@@ -186,7 +188,7 @@ class CudaPlan(Words):
     @property
     def workspace_numbers(self) -> str:
         """C: how many numbers of it are no sums."""
-        rows = self.lines_row, self.spare_row
+        rows = self.exchange_row, self.spare_row
         sizes = [f"B * {row}" for row in rows if row]
         return " + ".join([*sizes, *[f"T * B * {self.buffers_row}"] * bool(self.buffers)])
 
@@ -223,7 +225,7 @@ class CudaPlan(Words):
             "state_bytes": state * number,
             "workspace_bytes": self.stretch * self.sums_row * real + 8 * self.packets,
             "workspace_bytes_per_sequence": self.own_row * real
-            + (self.lines_row + self.spare_row) * number,
+            + (self.exchange_row + self.spare_row) * number,
             "workspace_bytes_per_step": self.buffers_row * number,
         }
 

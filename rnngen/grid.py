@@ -190,14 +190,14 @@ class GridTiles(Grid, Tiles):
         return 4 * self.eights
 
     @property
-    def lines(self) -> int:
+    def rows(self) -> int:
         """Of h in shared memory then: two for each sequence."""
         return 2 * self.turning
 
     @property
     def filled(self) -> int:
         """Pieces of 16 bytes in shared memory before what says which sets take turns."""
-        return self.lines * self.line + self.kept + self.partial * self.eights // 4
+        return self.rows * self.line + self.kept + self.partial * self.eights // 4
 
     @property
     def multiplied(self) -> int:

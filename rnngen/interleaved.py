@@ -106,8 +106,9 @@ class Interleaved(Residence):
     def cycles_at(self, sequences: int, processors: int) -> int:
         """Of a step of so many sequences on a device, predicted."""
         room = min(max(1, processors // self.resident), self.sets)
-        if ceil(sequences / self.together) <= room:
-            return super().cycles_at(sequences, processors)
+        for each, cycles in self.loads:
+            if ceil(sequences / each) <= room:
+                return cycles
         return self.cycles_of_sets(ceil(ceil(sequences / self.turning) / room))
 
     @property

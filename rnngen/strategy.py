@@ -98,8 +98,9 @@ def _cost(way: Residence) -> float:
 
 
 def _may(way: Residence, usual: Residence, wanted: tuple[str, ...]) -> bool:
-    """Warps share columns only where that is no slower, with one sequence and with `TOGETHER`: not
-    to get by with fewer blocks, nor where only they find room, since a grid is faster there.
+    """Whether warps that share columns are no slower, with one sequence and with `TOGETHER`, where
+    there is room for them. `_cost` would also take them for fewer blocks, which are slower, and
+    where nothing else finds room, which leaves no grid, which is faster.
     """
     room = [name for name in wanted if _has(name, way)] if way.split else []
     return all(

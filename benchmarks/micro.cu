@@ -58,6 +58,37 @@ __device__ void exchange(State &, uint64_t n)
     __syncthreads();
 }
 
+/* Numbers of all threads, a barrier, and one more block at a counter, for which nobody waits. */
+__device__ void tell(State &s, uint64_t)
+{
+    numbers[blockIdx.x * blockDim.x + threadIdx.x] = s.w[0];
+    __syncthreads();
+    if (threadIdx.x == 0)
+        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(packets) : "memory");
+}
+
+/* The same, and every thread waits for all blocks. */
+__device__ void told(State &s, uint64_t n)
+{
+    unsigned arrived;
+    tell(s, n);
+    do
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(packets) : "memory");
+    while (arrived < n * gridDim.x);
+}
+
+/* Sixteen bytes a thread, so many times, from L2 into shared memory, and a barrier. */
+template <int TIMES> __device__ void fetch(State &, uint64_t)
+{
+#pragma unroll
+    for (int i = 0; i < TIMES; i++)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+                     ::"r"(address(room + 2 + i % 8 * 256 + threadIdx.x)),
+                     "l"(numbers + (i * 256 + threadIdx.x) * 4) : "memory");
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    __syncthreads();
+}
+
 __device__ void barrier(State &, uint64_t) { __syncthreads(); }
 
 /* Before a barrier a packet, asked for one step earlier, and one that is sent. */
@@ -195,6 +226,7 @@ int main()
     for (int n = 2; n <= most; n *= 2) {
         std::printf("packet_trip_%d %.4g\n", n, cycles<packet_trip>(n, 32));
         std::printf("exchange_%d %.4g\n", n, cycles<exchange>(n, 256));
+        std::printf("told_%d %.4g\n", n, cycles<told>(n, 256));
     }
     for (int n = 2; n <= 16; n *= 2) {
         std::printf("async_trip_%d %.4g\n", n, cycles<async_trip>(n, 256, &clusters));
@@ -206,6 +238,10 @@ int main()
         std::printf("multiply_add_%d %.4g\n", n, 64 * n / cycles<multiply_add>(1, n));
     }
     std::printf("following %.4g\n", cycles<following>(1, 256) - cycles<barrier>(1, 256));
+    std::printf("telling %.4g\n", cycles<tell>(1, 256) - cycles<barrier>(1, 256));
+    const double once = cycles<fetch<1>>(most, 256), often = cycles<fetch<32>>(most, 256);
+    std::printf("fetching %.4g\n", once);
+    std::printf("fed %.4g\n", 31 * 256 * 16 / (often - once));
     std::printf("look %.4g\n", cycles<look_again>(1, 32));
     std::printf("shared_same %.4g\n", 32 * 16 / cycles<shared_read<0>>(1, 512));
     std::printf("shared_own %.4g\n", 32 * 16 * 512 / cycles<shared_read<1>>(1, 512));

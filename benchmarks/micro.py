@@ -14,7 +14,7 @@ import gpu_systems
 import host
 from cpu import digits, text
 from gpu import RESULTS, stop
-from rnngen import compiler, grid, residence, tensors, wavefront
+from rnngen import compiler, grid, interleaved, residence, tensors, wavefront
 from rnngen.errors import BuildError
 from rnngen.targets import TARGETS
 
@@ -25,6 +25,10 @@ TRIP, WAIT, RATE = "cycles there and back", "cycles", "multiply-adds a cycle"
 MEANINGS: dict[str, tuple[str, str | None, float | str | None]] = {
     "packet_trip": (TRIP, "2 * grid.TALKING", 2 * grid.TALKING),
     "exchange": (WAIT, "grid.TALKING", grid.TALKING),
+    "told": (WAIT, "interleaved.TELLING + SEEING", interleaved.TELLING + interleaved.SEEING),
+    "telling": (WAIT, "interleaved.TELLING", interleaved.TELLING),
+    "fetching": (WAIT, "interleaved.FETCHING", interleaved.FETCHING),
+    "fed": ("bytes a cycle", "interleaved.FED", interleaved.FED),
     "look": (WAIT, "grid.ASKING", grid.ASKING),
     "async_trip": (TRIP, "2 * residence.SENDING", 2 * residence.SENDING),
     "cluster_barrier": (WAIT, None, None),  # there is none between steps

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rnngen.cells import Cell, Sum
 
 CHAIN = 64  # most columns summed by themselves: no chain of additions grows with the width
+CHAIN_GRU = 32  # of a GRU where there are no more than 64: else it would be less exact than torch
 CHAIN_PAIR = range(5, 21)  # columns by halves: one step of so few units waits for its sums
 CHAIN_ALONE = 16  # of one gate, which has no other gates' sums to go on with meanwhile
 
@@ -29,6 +30,8 @@ class Product:
             return CHAIN_ALONE
         if self.width in CHAIN_PAIR:
             return -(-self.width // 2)
+        if self.rows == 3 and self.width <= CHAIN:
+            return CHAIN_GRU
         chains = -(-self.width // CHAIN)
         return -(-self.width // chains)
 

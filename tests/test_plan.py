@@ -88,6 +88,8 @@ def test_chains_are_short_and_nearly_equal(width, chain):
     x, h = plan(cell="lstm", input_size=width, hidden_size=8).kernels[0].parts[0].products
     assert (x.chain, h.chain) == (chain, 4)
     assert plan(cell="rnn", input_size=width).kernels[0].parts[0].products[0].chain == 16
+    gru = plan(cell="gru", input_size=width).kernels[0].parts[0].products[0]
+    assert gru.chain == (32 if width in (1, 4, 21, 64) else chain)
 
 
 def test_x_is_summed_ahead_where_w_ih_leaves_the_cache():

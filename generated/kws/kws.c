@@ -741,9 +741,9 @@ static KWS_NOINLINE void kws_gru_40_tile(
         sums[1] = load(p[1]);
         sums[2] = load(p[2]);
         sums[3] = load(p[3]);
-        kws_product_3x1(p + 4, x, 40, 40, sums);
+        kws_product_3x1(p + 4, x, 40, 32, sums);
     }
-    kws_product_3x1(p + 124, h, 64, 64, sums + 1);
+    kws_product_3x1(p + 124, h, 64, 32, sums + 1);
     kws_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
@@ -766,8 +766,8 @@ static KWS_NOINLINE void kws_gru_40_several(
         }
     }
     if (!ahead)
-        kws_panels_3(p, 4, x, 40, 40, sums[0], 4);
-    kws_panels_3(p, 124, h, 64, 64, sums[0] + 1, 4);
+        kws_panels_3(p, 4, x, 40, 32, sums[0], 4);
+    kws_panels_3(p, 124, h, 64, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
         kws_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
@@ -805,7 +805,7 @@ static void kws_gru_40_input_block(
             s_r[2] = load(p[2] + u);
             s_r[3] = load(p[3] + u);
         }
-    kws_product_3(p + 4, 64 - j, x, n, 40, 40, s, 4);
+    kws_product_3(p + 4, 64 - j, x, n, 40, 32, s, 4);
 }
 
 /* The same for all units -> sums [vectors of units][36][4]. */
@@ -828,7 +828,7 @@ static void kws_gru_40_advance(
         const real *const p = w + j / BLOCK * 5056;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        kws_product_3((const row *)p + 124, 64 - j, h, n, 64, 64, s + 1, 4);
+        kws_product_3((const row *)p + 124, 64 - j, h, n, 64, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
             kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
@@ -854,9 +854,9 @@ static KWS_NOINLINE void kws_gru_64_tile(
         sums[1] = load(p[1]);
         sums[2] = load(p[2]);
         sums[3] = load(p[3]);
-        kws_product_3x1(p + 4, x, 64, 64, sums);
+        kws_product_3x1(p + 4, x, 64, 32, sums);
     }
-    kws_product_3x1(p + 196, h, 64, 64, sums + 1);
+    kws_product_3x1(p + 196, h, 64, 32, sums + 1);
     kws_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
@@ -879,8 +879,8 @@ static KWS_NOINLINE void kws_gru_64_several(
         }
     }
     if (!ahead)
-        kws_panels_3(p, 4, x, 64, 64, sums[0], 4);
-    kws_panels_3(p, 196, h, 64, 64, sums[0] + 1, 4);
+        kws_panels_3(p, 4, x, 64, 32, sums[0], 4);
+    kws_panels_3(p, 196, h, 64, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
         kws_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
@@ -918,7 +918,7 @@ static void kws_gru_64_input_block(
             s_r[2] = load(p[2] + u);
             s_r[3] = load(p[3] + u);
         }
-    kws_product_3(p + 4, 64 - j, x, n, 64, 64, s, 4);
+    kws_product_3(p + 4, 64 - j, x, n, 64, 32, s, 4);
 }
 
 /* The same for all units -> sums [vectors of units][36][4]. */
@@ -941,7 +941,7 @@ static void kws_gru_64_advance(
         const real *const p = w + j / BLOCK * 6208;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        kws_product_3((const row *)p + 196, 64 - j, h, n, 64, 64, s + 1, 4);
+        kws_product_3((const row *)p + 196, 64 - j, h, n, 64, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 64; u += LANES)
             kws_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }

@@ -187,7 +187,7 @@ void kws_worker_serve(kws_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "kws._kws_bdcef9187cf035c4",
+    "kws._kws_3fd97524e29115b5",
     '#include "kws_bound.h"\n#include "kws_levels.h"',
     sources=[
         "kws.c",

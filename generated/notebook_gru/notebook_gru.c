@@ -802,9 +802,9 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_tile(
         sums[1] = load(p[1]);
         sums[2] = load(p[2]);
         sums[3] = load(p[3]);
-        notebook_gru_product_3x1(p + 4, x, 1, 1, sums);
+        notebook_gru_product_3x1(p + 4, x, 1, 32, sums);
     }
-    notebook_gru_product_3x1(p + 7, h, 2, 2, sums + 1);
+    notebook_gru_product_3x1(p + 7, h, 2, 32, sums + 1);
     notebook_gru_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
@@ -827,8 +827,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_1_several(
         }
     }
     if (!ahead)
-        notebook_gru_panels_3(p, 4, x, 1, 1, sums[0], 4);
-    notebook_gru_panels_3(p, 7, h, 2, 2, sums[0] + 1, 4);
+        notebook_gru_panels_3(p, 4, x, 1, 32, sums[0], 4);
+    notebook_gru_panels_3(p, 7, h, 2, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
         notebook_gru_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
@@ -866,7 +866,7 @@ static void notebook_gru_gru_1_input_block(
             s_r[2] = load(p[2] + u);
             s_r[3] = load(p[3] + u);
         }
-    notebook_gru_product_3(p + 4, 2 - j, x, n, 1, 1, s, 4);
+    notebook_gru_product_3(p + 4, 2 - j, x, n, 1, 32, s, 4);
 }
 
 /* The same for all units -> sums [vectors of units][36][4]. */
@@ -889,7 +889,7 @@ static void notebook_gru_gru_1_advance(
         const real *const p = w + j / BLOCK * 52;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        notebook_gru_product_3((const row *)p + 7, 2 - j, h, n, 2, 2, s + 1, 4);
+        notebook_gru_product_3((const row *)p + 7, 2 - j, h, n, 2, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
             notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }
@@ -915,9 +915,9 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_tile(
         sums[1] = load(p[1]);
         sums[2] = load(p[2]);
         sums[3] = load(p[3]);
-        notebook_gru_product_3x1(p + 4, x, 4, 4, sums);
+        notebook_gru_product_3x1(p + 4, x, 4, 32, sums);
     }
-    notebook_gru_product_3x1(p + 16, h, 2, 2, sums + 1);
+    notebook_gru_product_3x1(p + 16, h, 2, 32, sums + 1);
     notebook_gru_cells_inline(sums, 0, 1, &h, &y, j);
 }
 
@@ -940,8 +940,8 @@ static NOTEBOOK_GRU_NOINLINE void notebook_gru_gru_4_several(
         }
     }
     if (!ahead)
-        notebook_gru_panels_3(p, 4, x, 4, 4, sums[0], 4);
-    notebook_gru_panels_3(p, 16, h, 2, 2, sums[0] + 1, 4);
+        notebook_gru_panels_3(p, 4, x, 4, 32, sums[0], 4);
+    notebook_gru_panels_3(p, 16, h, 2, 32, sums[0] + 1, 4);
     for (int n = 0; n < 2; n++)
         notebook_gru_cells_inline(sums[n], 0, 1, &h, &y, first + n * LANES);
 }
@@ -979,7 +979,7 @@ static void notebook_gru_gru_4_input_block(
             s_r[2] = load(p[2] + u);
             s_r[3] = load(p[3] + u);
         }
-    notebook_gru_product_3(p + 4, 2 - j, x, n, 4, 4, s, 4);
+    notebook_gru_product_3(p + 4, 2 - j, x, n, 4, 32, s, 4);
 }
 
 /* The same for all units -> sums [vectors of units][36][4]. */
@@ -1002,7 +1002,7 @@ static void notebook_gru_gru_4_advance(
         const real *const p = w + j / BLOCK * 88;
         vec *const s = (vec *)(sums + j * 144) + from * 4;
 
-        notebook_gru_product_3((const row *)p + 16, 2 - j, h, n, 2, 2, s + 1, 4);
+        notebook_gru_product_3((const row *)p + 16, 2 - j, h, n, 2, 32, s + 1, 4);
         for (int u = 0; u < BLOCK && j + u < 2; u += LANES)
             notebook_gru_cells(s + u / LANES * 144, 4, n, h, y, j + u);
     }

@@ -179,7 +179,7 @@ void notebook_gru_worker_serve(notebook_gru_worker *w, long pauses);
 """
 )
 ffibuilder.set_source(
-    "notebook_gru._notebook_gru_147e5ca1ece4fda7",
+    "notebook_gru._notebook_gru_b049c9e9b5d6dd5f",
     '#include "notebook_gru_bound.h"\n#include "notebook_gru_levels.h"',
     sources=[
         "notebook_gru.c",

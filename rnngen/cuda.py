@@ -154,9 +154,8 @@ class CudaPlan(Words):
     def areas(self) -> tuple[tuple[str, str, str], ...]:
         """C: type, name and start of what the workspace holds."""
         packets = f"{self.name}_packets(in->B)" if self.wavefront else str(self.packets)
-        sizes = [(self.number, "exchange", f"in->B * {self.exchange_row}")] * bool(
-            self.exchange_row
-        )
+        exchange = self.number, "exchange", f"in->B * {self.exchange_row}"
+        sizes = [exchange] * bool(self.exchange_row)
         sizes += [("uint64_t", "packets", packets)] * bool(self.packets)
         sizes += [("real", "sums", f"rows * {self.name}_row_sums")]
         sizes += [("real", "own", f"in->B * {self.own_row}")] * bool(self.own_row)
@@ -221,11 +220,11 @@ class CudaPlan(Words):
         """Bytes: state of a sequence, scratch: at most for sums, beside for sequences and steps."""
         number, real = self.dtype.bytes, self.dtype.real.bytes
         state = len(self.model.passes) * sum(self.state_sizes.values())
+        numbers = self.exchange_row + self.spare_row
         return {
             "state_bytes": state * number,
             "workspace_bytes": self.stretch * self.sums_row * real + 8 * self.packets,
-            "workspace_bytes_per_sequence": self.own_row * real
-            + (self.exchange_row + self.spare_row) * number,
+            "workspace_bytes_per_sequence": self.own_row * real + numbers * number,
             "workspace_bytes_per_step": self.buffers_row * number,
         }
 

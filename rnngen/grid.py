@@ -96,15 +96,13 @@ class GridQuads(Grid, Quads):
         """Cycles of products of a set: or, if that takes longer, of h from shared memory, whose
         quads all units of a warp read together."""
         warps = ceil(self.lanes / WARP)
-        products = 4 * self.gates * self.quads * self.together * ceil(warps / SCHEDULERS)
-        return max(products, self.together * self.width * warps * 16 // 128)
+        return max(self._products(self.together), self.together * self.width * warps * 16 // 128)
 
     @property
     def busy(self) -> int:
         """Cycles of a step of a set but for h that travels, predicted."""
-        products = 4 * self.gates * self.quads * self.together
-        products *= ceil(ceil(self.lanes / WARP) / SCHEDULERS)
-        return super()._step(self.together) - products + self.multiplied
+        step = super()._step(self.together)
+        return step - self._products(self.together) + self.multiplied
 
     def _step(self, sequences: int) -> int:
         """Cycles of a step of so many sequences, with h on its way to other blocks."""
@@ -202,7 +200,7 @@ class GridTiles(Grid, Tiles):
     @property
     def multiplied(self) -> int:
         """Cycles of products in a turn."""
-        return self._products * self.eights
+        return self._eight * self.eights
 
     @property
     def busy(self) -> int:
@@ -220,7 +218,7 @@ class GridTiles(Grid, Tiles):
         return (1, self.cycles), (self.sequences, self._work(1) + self.travelling(self.sequences))
 
     @property
-    def _products(self) -> int:
+    def _eight(self) -> int:
         """Cycles of products for eight sequences."""
         return 16 * self.gates * self.own_spans * ceil(self.splits / SCHEDULERS)
 
@@ -229,4 +227,4 @@ class GridTiles(Grid, Tiles):
         functions of a cell in a lane."""
         kept, h = self.kept * 16 / 128, self.lanes * self.own_spans * 16 / 128
         sums, cells = 2 * self.partial * 4 / 128, 10 * 4 * WARP / 16
-        return round(WAITING + kept + eights * (self._products + h + sums + cells))
+        return round(WAITING + kept + eights * (self._eight + h + sums + cells))

@@ -192,13 +192,17 @@ class Quads(Residence):
         """How many sequences it can have at a time, and the cycles of a step of so many."""
         return (1, self.cycles), (self.many, self.cycles_of_many)
 
+    def _products(self, sequences: int) -> int:
+        """Cycles of a step's products."""
+        warps = ceil(self.lanes / WARP)
+        return 4 * self.gates * self.quads * sequences * ceil(warps / SCHEDULERS)
+
     def _step(self, sequences: int) -> int:
         """Products, weights from shared memory, sums over lanes, the special functions of a cell
         (about ten, sixteen lanes a cycle), the way to other blocks."""
         warps = ceil(self.lanes / WARP)
-        products = 4 * self.gates * self.quads * sequences * ceil(warps / SCHEDULERS)
         shared = self.kept * 16 / 128
         sums = sequences - 1 + log2(self.parts / sequences)  # that a lane hands to another
         exchange = self.gates * sums * warps + 25 * log2(self.parts)
         cells = 10 * warps * WARP / 16
-        return round(WAITING + products + shared + exchange + cells + self.sending)
+        return round(WAITING + self._products(sequences) + shared + exchange + cells + self.sending)
